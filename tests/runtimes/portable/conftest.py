@@ -1,0 +1,62 @@
+"""Builds small MIL programs and executes them on the portable runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.quiet import quiet_imports
+
+with quiet_imports():
+    import coremltools as ct
+    from coremltools.converters.mil.mil import Builder as mb
+
+from pathlib import Path
+
+from harness.runtimes import portable
+
+Run = Callable[..., list[Any]]
+
+
+def run_program(
+    build: Callable[..., Any],
+    inputs: Mapping[str, np.ndarray],
+    *,
+    numerics: str = "float32",
+    target: Any = ct.target.iOS18,
+    precision: str = "float32",
+    shapes: Mapping[str, Sequence[int]] | None = None,
+) -> list[Any]:
+    """Outputs, in order, of the program that ``build`` makes of MIL inputs named as ``inputs``.
+
+    No graph pass simplifies the program first. ``shapes`` overrides declared shapes.
+    """
+    dtypes = {"float32": ct.converters.mil.mil.types.fp32, "float16": ct.converters.mil.mil.types.fp16,
+              "int32": ct.converters.mil.mil.types.int32, "bool": ct.converters.mil.mil.types.bool}  # fmt: skip
+    specs = [
+        mb.TensorSpec(shape=(shapes or {}).get(name, array.shape), dtype=dtypes[array.dtype.name])
+        for name, array in inputs.items()
+    ]
+    signature = ", ".join(inputs)
+    function: Any = eval(f"lambda {signature}: build({signature})", {"build": build})
+    program = mb.program(input_specs=specs, opset_version=target)(function)
+    model = ct.convert(
+        program,
+        convert_to="mlprogram",
+        minimum_deployment_target=target,
+        compute_precision=ct.precision.FLOAT16 if precision == "float16" else ct.precision.FLOAT32,
+        pass_pipeline=ct.PassPipeline.EMPTY if precision == "float32" else ct.PassPipeline.DEFAULT,
+        skip_model_load=True,
+    )
+    loaded = portable.load_spec(model.get_spec(), Path(model.weights_dir), numerics)  # type: ignore[arg-type]
+    results = loaded.predict(inputs)
+    return [results[output.name] for output in loaded.features.outputs]
+
+
+@pytest.fixture
+def run() -> Run:
+    """``run(build, inputs, numerics=..., target=...)``; see run_program."""
+    return run_program
