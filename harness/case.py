@@ -1,0 +1,149 @@
+"""A model under test, and where it comes from."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError, ModelFileError, UnknownNameError, UsageError
+from harness.tensors import Array
+
+# Suffix, or form of a folder, of every format that a user may give.
+FORMATS = {
+    ".keras": "keras", ".h5": "h5", ".hdf5": "h5", ".pb": "frozen_graph", ".tflite": "tflite",
+    ".onnx": "onnx", ".mlpackage": "mlpackage", ".mlmodel": "mlmodel",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """The largest absolute error that passes, by precision; ``source`` says where the bound comes from."""
+
+    absolute: Mapping[str, float]
+    source: str
+
+    def for_precision(self, precision: str) -> float:
+        """The bound for ``float32`` or ``float16``."""
+        if precision not in self.absolute:
+            raise UnknownNameError(
+                "no tolerance for this precision", received=repr(precision), supported=sorted(self.absolute)
+            )
+        return self.absolute[precision]
+
+
+DEFAULT_TOLERANCE = Tolerance(
+    {"float32": 1e-4, "float16": 1e-2},
+    "default for outputs in [0, 1]: float32 sums reordered stay below 1e-4; float16 has 11 bits, "
+    "5e-4 a rounding, which tens of layers add up to below 1e-2",
+)
+
+
+@dataclass(frozen=True)
+class ModelCase:
+    """One model, its inputs and how exact its conversions must be.
+
+    ``build`` returns a Keras model (or any trackable with one serving function); a case without it is
+    a file at ``source`` in ``format`` (keras, h5, saved_model, frozen_graph, tflite, onnx, mlpackage,
+    mlmodel). ``inputs`` returns arrays by input name, or in the order of the model's inputs.
+    ``trust`` lets the file run code of its own (Keras Lambda layers, unsafe deserialisation).
+    """
+
+    name: str
+    build: Callable[[], Any] | None = None
+    source: Path | None = None
+    format: str = "keras"
+    inputs: Callable[[], Mapping[str, Array] | Iterable[Array]] | None = None
+    tolerance: Tolerance = DEFAULT_TOLERANCE
+    description: str = ""
+    trust: bool = False
+    files: tuple[Path, ...] = field(default=())
+
+    def content_hash(self) -> str:
+        """SHA-256 of everything that the model is made of: its source files and weights."""
+        digest = hashlib.sha256()
+        for path in self._content():
+            digest.update(path.name.encode())
+            with path.open("rb") as file:
+                for block in iter(lambda: file.read(1 << 20), b""):
+                    digest.update(block)
+        return digest.hexdigest()
+
+    def _content(self) -> list[Path]:
+        if self.source is not None and self.source.is_dir():
+            return sorted(path for path in self.source.rglob("*") if path.is_file())
+        own = [self.source] if self.source is not None else []
+        if self.build is not None:
+            own.append(Path(inspect.getfile(self.build)))
+        return [*own, *self.files]
+
+
+def case_from_file(path: Path, *, trust: bool = False, tolerance: Tolerance = DEFAULT_TOLERANCE) -> ModelCase:
+    """A user's own model. Raises ModelFileError where there is none, or of no known format."""
+    if not path.exists():
+        raise ModelFileError(f"there is no model at {path}", remedy="Check the path")
+    return ModelCase(
+        name=path.stem, source=path.resolve(), format=_format_of(path), trust=trust, tolerance=tolerance,
+        description=f"a user's file, {path.name}",
+    )  # fmt: skip
+
+
+def _format_of(path: Path) -> str:
+    if path.is_dir() and path.suffix != ".mlpackage":
+        if (path / "saved_model.pb").is_file():
+            return "saved_model"
+        raise ModelFileError(f"folder {path} is not a SavedModel: it has no saved_model.pb")
+    format_ = FORMATS.get(path.suffix.lower())
+    if format_ is None:
+        raise ModelFileError(
+            f"{path} is of no known model format",
+            received=path.suffix or "no suffix",
+            supported=["a SavedModel folder", *sorted(FORMATS)],
+        )
+    return format_
+
+
+def discover(folder: Path) -> dict[str, ModelCase]:
+    """Cases of a ``models/`` folder by name: each ``CASE`` of a ``*.py`` file not starting with ``_``."""
+    cases: dict[str, ModelCase] = {}
+    for path in sorted(folder.glob("*.py")):
+        if path.name.startswith("_"):
+            continue
+        case = _load_case(path)
+        if case.name in cases:
+            raise UsageError(f"two files in {folder} define the model {case.name!r}", remedy="Rename one")
+        cases[case.name] = case
+    return cases
+
+
+def _load_case(path: Path) -> ModelCase:
+    spec = importlib.util.spec_from_file_location(f"harness_models_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except HarnessError:
+        raise
+    except Exception as error:  # a user's file may raise anything
+        raise UsageError(f"{path} cannot be imported", received=repr(error), remedy="Mend the file") from error
+    case = getattr(module, "CASE", None)
+    if not isinstance(case, ModelCase):
+        raise UsageError(f"{path} defines no CASE", supported="CASE = ModelCase(...)")
+    if path not in case.files:
+        case = replace(case, files=(path, *case.files))
+    return case
+
+
+def find_case(name: str, folder: Path, *, trust: bool = False) -> ModelCase:
+    """A case by its name in ``folder``, or by the path of a file."""
+    cases = discover(folder) if folder.is_dir() else {}
+    if name in cases:
+        return cases[name]
+    if Path(name).exists() or Path(name).suffix or "/" in name:
+        return case_from_file(Path(name), trust=trust)
+    raise UnknownNameError(f"there is no model {name!r}", supported=[*cases, "or the path of a model file"])
