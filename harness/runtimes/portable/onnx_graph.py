@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, Literal, Protocol, cast, overload
 
 import numpy as np
 import onnx
@@ -85,6 +85,7 @@ class OnnxGraph:
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, Array] = {}
+        self.rounded: dict[str, str] = {}
         self._types: dict[str, onnx.TypeProto] = {}
         self._small: dict[str, onnx.TensorProto] = {}
         self._counter = 0
@@ -119,6 +120,9 @@ class OnnxGraph:
         """Append one node; its outputs' types come from ONNX's inference."""
         reference = next((item for item in inputs if isinstance(item, Tensor)), None)
         handles = [self._operand(item, reference) for item in inputs]
+        while handles and handles[-1] is None:
+            # ONNX Runtime's layout pass leaves a Conv alone whose bias is named "".
+            handles.pop()
         names = [self.fresh_name(op_type) for _ in range(outputs)]
         node = helper.make_node(
             op_type,
@@ -193,6 +197,7 @@ class OnnxGraph:
         """``handle`` rounded to float16 and kept in float32: a ``Cast`` pair."""
         half = self.emit("Cast", [handle], 1, "", {"to": TensorProto.FLOAT16})[0]
         rounded = self.emit("Cast", [half], 1, "", {"to": TensorProto.FLOAT})[0]
+        self.rounded[rounded.name] = handle.name
         return replace(rounded, mil_dtype=handle.mil_dtype)
 
 
@@ -233,6 +238,19 @@ def building(graph: OnnxGraph) -> Iterator[OnnxGraph]:
         _current.reset(token)
 
 
+class _Append(Protocol):
+    """How one ONNX operator is called; one result is a Tensor, several are a tuple."""
+
+    @overload
+    def __call__(
+        self, *inputs: Operand, outputs: Literal[1] = 1, domain: str = "", **attributes: Any
+    ) -> Tensor: ...
+    @overload
+    def __call__(
+        self, *inputs: Operand, outputs: int, domain: str = "", **attributes: Any
+    ) -> tuple[Tensor, ...]: ...
+
+
 class _Operators:
     """``op.Conv(x, w, None, strides=[1, 1])``: inputs in ONNX's order, attributes by name.
 
@@ -241,12 +259,12 @@ class _Operators:
     asks for n results, returned as a tuple.
     """
 
-    def __getattr__(self, op_type: str) -> Any:
+    def __getattr__(self, op_type: str) -> _Append:
         def append(*inputs: Operand, outputs: int = 1, domain: str = "", **attributes: Any) -> Any:
             results = _current.get().emit(op_type, inputs, outputs, domain, attributes)
             return results[0] if outputs == 1 else results
 
-        return append
+        return cast(_Append, append)
 
 
 op = _Operators()
@@ -266,11 +284,11 @@ def cast_to(x: Tensor, dtype: str) -> Tensor:
     """``x`` in another dtype of the graph (``fp32``, ``int32``, ``int64``, ``bool`` ...)."""
     if x.dtype == dtype:
         return x
-    return cast(Tensor, op.Cast(x, to=_ELEMENT_TYPES[dtype]))
+    return op.Cast(x, to=_ELEMENT_TYPES[dtype])
 
 
 def shape_of(x: Tensor) -> Tensor:
     """The shape as an int64 vector, a constant where it is known."""
     if x.has_static_shape:
         return constant(np.array(x.static_shape, np.int64))
-    return cast(Tensor, op.Shape(x))
+    return op.Shape(x)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from harness.errors import PredictionError
+from harness.runtimes.portable.layout import round_in_layout
 from harness.runtimes.portable.onnx_graph import IR_VERSION, OPSET, OnnxGraph, Tensor, element_type
 from harness.tensors import Array
 
-# Constants above this size stay outside of the protobuf, and are given to the session as they are.
+# A protobuf holds 2 GiB. Constants of a larger segment are given to the session beside it, which
+# keeps ONNX Runtime from reordering convolution weights; so only then.
+_PROTOBUF_BYTES = 1_900_000_000
 _INLINE_BYTES = 1024
 
 
@@ -37,19 +41,39 @@ class GraphSession:
             names.append(name)
         self._outputs = names
         model, external = _model(graph, inputs, list(zip(names, outputs, strict=True)))
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
+        # Given to the session without a copy, so they must live as long as it does.
         self._external = {
             name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in external.items()
         }
-        if external:
-            options.add_external_initializers(list(self._external), list(self._external.values()))
         try:
-            self._session = onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
+            in_layout = round_in_layout(model, graph.rounded, self._optimise) if graph.rounded else None
+            if in_layout is None:
+                self._session = self._open(model.SerializeToString(), self._options())
+            else:
+                options = self._options(external=False)
+                options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+                self._session = self._open(in_layout.SerializeToString(), options)
         except Exception as error:  # ONNX Runtime raises many classes, all derived from Exception
             raise PredictionError("ONNX Runtime refuses the lowered program", received=error) from error
+
+    def _options(self, *, external: bool = True) -> Any:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        if external and self._external:
+            options.add_external_initializers(list(self._external), list(self._external.values()))
+        return options
+
+    def _open(self, model: bytes, options: Any) -> Any:
+        import onnxruntime
+
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    def _optimise(self, model: onnx.ModelProto, path: Path) -> None:
+        options = self._options()
+        options.optimized_model_filepath = str(path)
+        self._open(model.SerializeToString(), options)
 
     def run(self, arrays: Sequence[Any]) -> list[Any]:
         """Outputs in the order given to the constructor."""
@@ -63,11 +87,11 @@ def _model(
     graph: OnnxGraph, inputs: Sequence[Tensor], outputs: Sequence[tuple[str, Tensor]]
 ) -> tuple[onnx.ModelProto, dict[str, Array]]:
     used = {name for node in graph.nodes for name in node.input}
+    constants = {name: array for name, array in graph.constants.items() if name in used}
+    fits = sum(array.nbytes for array in constants.values()) < _PROTOBUF_BYTES
     initializers, external = [], {}
-    for name, array in graph.constants.items():
-        if name not in used:
-            continue
-        if array.dtype == object or array.nbytes <= _INLINE_BYTES:
+    for name, array in constants.items():
+        if fits or array.dtype == object or array.nbytes <= _INLINE_BYTES:
             initializers.append(numpy_helper.from_array(array, name))
             continue
         proto = TensorProto(

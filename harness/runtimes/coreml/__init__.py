@@ -1,0 +1,3 @@
+"""Core ML itself, on a Mac."""
+
+from __future__ import annotations
