@@ -39,11 +39,12 @@ _CONTROL_FLOW = frozenset({"cond", "while_loop"})
 
 @dataclass
 class Step:
-    """Something that reads values and defines others."""
+    """Something that reads values and defines others. ``run`` takes the values, and where observed
+    values of inner blocks go."""
 
     reads: tuple[str, ...]
     defines: tuple[str, ...]
-    run: Callable[[Environment], None]
+    run: Callable[[Environment, Environment | None], None]
     frees: tuple[str, ...] = ()
 
 
@@ -59,11 +60,12 @@ class CompiledBlock:
     def run(self, environment: Environment, observed: Environment | None = None) -> list[Any]:
         """Execute; ``environment`` holds the inputs by name. Returns the outputs in order.
 
-        ``observed`` receives the observed values of this block.
+        ``observed`` receives the observed values of this block and of those inside it; of a loop, those
+        of its last turn.
         """
         values = dict(environment)
         for step in self.steps:
-            step.run(values)
+            step.run(values, observed)
             if observed is not None:
                 observed.update((name, values[name]) for name in step.defines if name in self.observe)
             for name in step.frees:
@@ -85,7 +87,8 @@ class Compiler:
         """``types`` and ``constants``: what is visible from outside. ``keep``: names that the caller
         owns and that must outlive the block."""
         types = dict(types) | {value.name: value.type for value in block.inputs}
-        constants = dict(constants)
+        arguments = {value.name for value in block.inputs}
+        constants = {name: value for name, value in constants.items() if name not in arguments}
         pending: list[Operation] = []
         for operation in block.operations:
             types.update((output.name, output.type) for output in operation.outputs)
@@ -130,7 +133,7 @@ class Compiler:
             implementation = _implementation(operation)
             arguments = self._kernel_arguments(implementation, operation)
 
-            def run(values: Environment) -> None:
+            def run(values: Environment, observed: Environment | None) -> None:
                 self._run_kernel(implementation, operation, arguments, values, constants)
 
         return Step(reads, defines, run)
@@ -167,22 +170,22 @@ class Compiler:
 
     def _cond(
         self, operation: Operation, types: dict[str, Type], constants: Environment
-    ) -> Callable[[Environment], None]:
+    ) -> Callable[[Environment, Environment | None], None]:
         if len(operation.blocks) != 2:
             raise PackageError(f"op {operation} has {len(operation.blocks)} blocks", supported="2")
         branches = [self.block(block, types, constants) for block in operation.blocks]
         predicate = _only(operation, "pred")
 
-        def run(values: Environment) -> None:
+        def run(values: Environment, observed: Environment | None) -> None:
             chosen = bool(np.asarray(_runtime_value(predicate, values, constants)).reshape(()))
-            results = branches[0 if chosen else 1].run(values)
+            results = branches[0 if chosen else 1].run(values, observed)
             values.update(zip((output.name for output in operation.outputs), results, strict=True))
 
         return run
 
     def _while_loop(
         self, operation: Operation, types: dict[str, Type], constants: Environment
-    ) -> Callable[[Environment], None]:
+    ) -> Callable[[Environment, Environment | None], None]:
         if len(operation.blocks) != 2:
             raise PackageError(f"op {operation} has {len(operation.blocks)} blocks", supported="2")
         condition_block, body_block = operation.blocks
@@ -193,10 +196,10 @@ class Compiler:
         def bind(block: Block, loop: list[Any]) -> Environment:
             return dict(zip((value.name for value in block.inputs), loop, strict=True))
 
-        def run(values: Environment) -> None:
+        def run(values: Environment, observed: Environment | None) -> None:
             loop = [_runtime_value(binding, values, constants) for binding in start]
-            while bool(np.asarray(condition.run(values | bind(condition_block, loop))[0]).reshape(())):
-                loop = body.run(values | bind(body_block, loop))
+            while bool(np.asarray(condition.run(values | bind(condition_block, loop), observed)[0]).reshape(())):
+                loop = body.run(values | bind(body_block, loop), observed)
             values.update(zip((output.name for output in operation.outputs), loop, strict=True))
 
         return run
@@ -244,7 +247,7 @@ class Compiler:
         input_names = tuple(inputs)
         output_names = tuple(outputs)
 
-        def run(values: Environment) -> None:
+        def run(values: Environment, observed: Environment | None) -> None:
             results = session.run([values[name] for name in input_names])
             for name, result in zip(output_names, results, strict=True):
                 values[name] = result

@@ -15,6 +15,7 @@ from harness.runtimes.portable import ops  # noqa: F401 (fills the tables of imp
 from harness.runtimes.portable.compiler import CompiledBlock, Compiler
 from harness.runtimes.portable.features import Features, read_features
 from harness.runtimes.portable.numerics import Numerics, check_numerics
+from harness.runtimes.portable.ops.state import StateBuffer
 from harness.runtimes.portable.package import open_package
 from harness.runtimes.portable.program import Function, StateType, TensorType, Type, Value, read_program
 from harness.tensors import Array
@@ -76,7 +77,7 @@ class PortableModel:
         arrays: dict[str, Any] = dict(self.features.arrays(inputs, self.function, self.numerics, self.name))
         block = self._compile({name: array.shape for name, array in arrays.items()})
         if state is not None:
-            arrays |= {value.name: (state.buffers, value.name) for value in self.features.states}
+            arrays |= {value.name: StateBuffer(state.buffers, value.name) for value in self.features.states}
         observed: dict[str, Array] = {}
         values = block.run(arrays, observed)
         return self.features.results(dict(zip(block.outputs, values, strict=True))), observed

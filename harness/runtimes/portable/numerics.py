@@ -42,6 +42,8 @@ def stored(value: Any, type_: Type, numerics: Numerics = "float32") -> Any:
     """A kernel's or constant's result as the runtime keeps a value of ``type_``."""
     if not isinstance(type_, TensorType) or type_.dtype == "string":
         return value
+    if type_.dtype == "int64" and isinstance(value, int):
+        return value  # a classifier's label, the only int64 that MIL computes
     array = np.asarray(value)
     if array.dtype != type_.storage:
         array = array.astype(type_.storage)

@@ -214,7 +214,7 @@ class _Reader:
         outputs = tuple(self._named(value) for value in proto.outputs)
         attributes = {key: self._value(value) for key, value in proto.attributes.items()}
         name = outputs[0].name if outputs else _text(attributes.get("name"))
-        inputs = {}
+        inputs: dict[str, tuple[str | Constant, ...]] = {}
         for parameter, argument in proto.inputs.items():
             bindings: list[str | Constant] = []
             for binding in argument.arguments:
@@ -228,6 +228,9 @@ class _Reader:
                         received=repr(binding.name),
                     )
             inputs[parameter] = tuple(bindings)
+        if proto.type.startswith("constexpr_"):
+            # Before iOS18 the parameters of compressed weights are attributes.
+            inputs |= {key: (value,) for key, value in attributes.items() if key != "name"}
         blocks = tuple(self._block(block, visible) for block in proto.blocks)
         return Operation(proto.type, name, inputs, outputs, blocks, attributes)
 

@@ -2,6 +2,36 @@
 
 from __future__ import annotations
 
-from harness.runtimes.portable.ops import activations, convolution, elementwise, movement, pooling, resize
+from harness.runtimes.portable.ops import (
+    activations,
+    classification,
+    compression,
+    convolution,
+    elementwise,
+    lists,
+    movement,
+    pooling,
+    quantization,
+    random,
+    recurrent,
+    resize,
+    sorting,
+    state,
+)
 
-__all__ = ["activations", "convolution", "elementwise", "movement", "pooling", "resize"]
+__all__ = [
+    "activations",
+    "classification",
+    "compression",
+    "convolution",
+    "elementwise",
+    "lists",
+    "movement",
+    "pooling",
+    "quantization",
+    "random",
+    "recurrent",
+    "resize",
+    "sorting",
+    "state",
+]
