@@ -1,0 +1,302 @@
+"""The command line: arguments and progress only. What it does is in evaluate.py and report/."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from harness.case import ModelCase
+    from harness.evaluate import Cell, Plan
+    from harness.record import Record
+    from harness.store import Run
+
+# Plain help: rich takes half of the start-up time.
+app = typer.Typer(
+    help="Does a TensorFlow image-to-image model survive its trip to Core ML? With numbers and pictures.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+cache_app = typer.Typer(help="The cache of conversions.", rich_markup_mode=None, no_args_is_help=True)
+app.add_typer(cache_app, name="cache")
+
+MODELS = Path("models")
+RESULTS = Path("results")
+
+Out = Annotated[Path, typer.Option("--out", help="The folder of results.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Trust = Annotated[bool, typer.Option("--trust", help="Let model files run code of their own.")]
+Models = Annotated[Path, typer.Option("--models", help="The folder of model cases.")]
+
+
+@app.command()
+def run(
+    models: Annotated[list[str] | None, typer.Argument(help="Names from models/, or model files. All by default.")] = None,
+    route: Annotated[list[str] | None, typer.Option(help="Conversion route, repeatable. All by default.")] = None,
+    precision: Annotated[list[str] | None, typer.Option(help="float32 or float16, repeatable. Both by default.")] = None,
+    runtime: Annotated[list[str] | None, typer.Option(help="Runtime, repeatable. All of this machine by default.")] = None,
+    compute_unit: Annotated[list[str] | None, typer.Option(help="Compute unit, repeatable. All by default.")] = None,
+    inputs: Annotated[list[Path] | None, typer.Option(help="Photographs or .npy files, one for each input in order.")] = None,
+    out: Out = RESULTS,
+    models_folder: Models = MODELS,
+    samples: Annotated[int, typer.Option(min=0, help="Timed predictions in each cell; 0 times nothing.")] = 20,
+    seed: Annotated[int, typer.Option(help="Seed of the schedule's random order.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the last unfinished run.")] = False,
+    trust: Trust = False,
+    json: Json = False,
+) -> None:
+    """Convert, execute, time and compare; store the results and write a report."""
+    from harness.case import discover, find_case
+    from harness.evaluate import Plan
+    from harness.store import Store
+
+    store = Store(out)
+    names = models or sorted(discover(models_folder)) if not resume else models
+    if resume:
+        unfinished = store.resume()
+        plan = _plan_of(unfinished, models_folder, trust)
+        _execute(plan, unfinished, out, json)
+        return
+    cases = [find_case(name, models_folder, trust=trust) for name in names or []]
+    plan = Plan(
+        cases=tuple(cases),
+        routes=_chosen("harness.routes", route),
+        precisions=_precisions(precision),
+        runtimes=_runtimes(runtime),
+        compute_units=tuple(compute_unit or ()),
+        inputs=tuple(inputs or ()),
+        samples=samples,
+        seed=seed,
+    )
+    _execute(plan, store.begin(_information(plan)), out, json)
+
+
+@app.command()
+def convert(
+    model: Annotated[str, typer.Argument(help="A name from models/, or a model file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The package to write (.mlpackage).")],
+    route: Annotated[str, typer.Option(help="Conversion route.")] = "native",
+    precision: Annotated[str, typer.Option(help="float32 or float16.")] = "float16",
+    inputs: Annotated[list[Path] | None, typer.Option(help="Files that give flexible dimensions their size.")] = None,
+    models_folder: Models = MODELS,
+    trust: Trust = False,
+) -> None:
+    """Convert one model by one route."""
+    from harness import plugins
+    from harness.case import find_case
+    from harness.errors import UsageError
+    from harness.inputs import prepare
+
+    if output.suffix != ".mlpackage":
+        raise UsageError(f"{output} is no name for an ML Program", supported=["a name that ends in .mlpackage"])
+    prepared = prepare(find_case(model, models_folder, trust=trust), tuple(inputs or ()))
+    artifact = plugins.route(route).convert(prepared.graph, _precisions([precision])[0], output)
+    typer.echo(f"{artifact.path}  {artifact.size_bytes:,} bytes")
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="The folder of results.")] = RESULTS,
+    json: Json = False,
+) -> None:
+    """Show every run: table, Markdown and HTML."""
+    from harness.report.frame import to_frame
+    from harness.store import Store
+
+    records = Store(folder).records()
+    frame = to_frame(records)
+    if json:
+        typer.echo(frame.to_json(orient="records", indent=2))
+        return
+    _show(records)
+    _write_report(records, folder)
+
+
+@app.command(name="list")
+def list_(
+    what: Annotated[str, typer.Argument(help="models, routes, runtimes or limitations")],
+    models_folder: Models = MODELS,
+    json: Json = False,
+) -> None:
+    """List what there is."""
+    import json as json_module
+
+    from harness.errors import UnknownNameError
+
+    listings = {
+        "models": lambda: _model_rows(models_folder),
+        "routes": lambda: _plugin_rows("harness.routes"),
+        "runtimes": lambda: _plugin_rows("harness.runtimes"),
+        "limitations": _limitation_rows,
+    }
+    if what not in listings:
+        raise UnknownNameError(f"there is no list of {what!r}", supported=sorted(listings))
+    rows = listings[what]()
+    if json:
+        typer.echo(json_module.dumps(rows, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*(rows[0] if rows else {"nothing": ""}), box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for row in rows:
+        table.add_row(*row.values())
+    Console().print(table)
+
+
+@cache_app.command("clear")
+def cache_clear() -> None:
+    """Forget every conversion."""
+    from harness.cache import ConversionCache
+
+    entries, size = ConversionCache().clear()
+    typer.echo(f"{entries} conversions removed, {size:,} bytes")
+
+
+def _execute(plan: Plan, run: Run, out: Path, json: bool) -> None:
+    from harness.cache import ConversionCache
+    from harness.evaluate import cells, evaluate
+    from harness.report.picture import comparison_picture
+
+    def draw(path: Path, image: Any, reference: Any, candidate: Any, title: str) -> bool:
+        return comparison_picture(path, image, reference, candidate, candidate_title=title)
+
+    with run, _progress(len(cells(plan)), len(run.finished), quiet=json) as (announce, advance):
+        for _ in evaluate(plan, run, ConversionCache(), announce, draw):
+            advance()
+    records = run.records()
+    if json:
+        import json as json_module
+
+        typer.echo(json_module.dumps([record.to_json() for record in records], indent=2))
+    else:
+        _show(records)
+    _write_report(records, run.folder, quiet=json)
+    raise typer.Exit(0 if all(record.status in ("passed", "skipped") for record in records) else 1)
+
+
+@contextmanager
+def _progress(
+    total: int, done: int, quiet: bool
+) -> Iterator[tuple[Callable[[str, Cell | None], None], Callable[[], None]]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), MofNCompleteColumn(), BarColumn(24), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
+        task = bar.add_task("starting", total=total, completed=done)
+
+        def announce(what: str, cell: Cell | None) -> None:
+            bar.update(task, description=f"{what} {cell}" if cell else what)
+            if not console.is_terminal and not quiet and cell is None:
+                console.print(what)
+
+        yield announce, lambda: bar.advance(task)
+
+
+def _show(records: list[Record]) -> None:
+    from rich.console import Console
+
+    from harness.report.frame import to_frame
+    from harness.report.terminal import results_table
+
+    Console().print(results_table(to_frame(records)))
+
+
+def _write_report(records: list[Record], folder: Path, quiet: bool = False) -> None:
+    from harness.report.frame import to_frame
+    from harness.report.html import write_html
+    from harness.report.markdown import write_markdown
+
+    frame = to_frame(records)
+    written = [write_markdown(frame, folder), write_html(frame, folder)]
+    if not quiet:
+        typer.echo("Report: " + "  ".join(str(path) for path in written))
+
+
+def _chosen(group: str, given: list[str] | None) -> tuple[str, ...]:
+    from harness import plugins
+
+    return tuple(given or plugins.names(group))
+
+
+def _precisions(given: list[str] | None) -> tuple[str, ...]:
+    from harness.errors import UnknownNameError
+    from harness.routes.base import PRECISIONS
+
+    for name in given or ():
+        if name not in PRECISIONS:
+            raise UnknownNameError(f"there is no precision {name!r}", supported=PRECISIONS)
+    return tuple(given or PRECISIONS)
+
+
+def _runtimes(given: list[str] | None) -> tuple[str, ...]:
+    """Those asked for, or all that can run here and execute conversions."""
+    from harness import plugins
+
+    if given:
+        return tuple(given)
+    runtimes = [plugins.runtime(name) for name in plugins.names(plugins.RUNTIMES)]
+    return tuple(item.name for item in runtimes if "mlprogram" in item.formats and item.unavailable() is None)
+
+
+def _information(plan: Plan) -> dict[str, Any]:
+    """What is stored of a plan, so that it can be resumed."""
+    return {
+        "models": [str(case.source) if case.source else case.name for case in plan.cases],
+        "routes": list(plan.routes),
+        "precisions": list(plan.precisions),
+        "runtimes": list(plan.runtimes),
+        "compute_units": list(plan.compute_units),
+        "inputs": [str(path.resolve()) for path in plan.inputs],
+        "samples": plan.samples,
+        "seed": plan.seed,
+    }
+
+
+def _plan_of(run: Run, models_folder: Path, trust: bool) -> Plan:
+    from harness.case import find_case
+    from harness.evaluate import Plan
+
+    stored = run.information
+    cases: list[ModelCase] = [find_case(name, models_folder, trust=trust) for name in stored["models"]]
+    return Plan(
+        cases=tuple(cases),
+        routes=tuple(stored["routes"]),
+        precisions=tuple(stored["precisions"]),
+        runtimes=tuple(stored["runtimes"]),
+        compute_units=tuple(stored["compute_units"]),
+        inputs=tuple(Path(path) for path in stored["inputs"]),
+        samples=stored["samples"],
+        seed=stored["seed"],
+    )
+
+
+def _model_rows(folder: Path) -> list[dict[str, str]]:
+    from harness.case import discover
+
+    return [{"name": case.name, "description": case.description} for case in discover(folder).values()]
+
+
+def _plugin_rows(group: str) -> list[dict[str, str]]:
+    from harness import plugins
+
+    load: Callable[[str], Any] = plugins.route if group == plugins.ROUTES else plugins.runtime
+    return [
+        {"name": name, "available": load(name).unavailable() or "yes"} for name in plugins.names(group)
+    ]
+
+
+def _limitation_rows() -> list[dict[str, str]]:
+    from harness.limitations import limitations
+
+    return [
+        {"where": item.where, "what": item.what, "kind": item.kind, "reason": item.reason} for item in limitations()
+    ]

@@ -1,0 +1,276 @@
+"""The one pipeline: models x routes x precisions x runtimes x compute units -> Records."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from harness import plugins
+from harness.artifact import Artifact
+from harness.cache import ConversionCache, conversion_key
+from harness.case import ModelCase
+from harness.errors import HarnessError, UsageError
+from harness.inputs import prepare
+from harness.metrics import Comparison, compare
+from harness.record import Record
+from harness.routes.base import Route
+from harness.runtimes.base import LoadedModel, Runtime
+from harness.runtimes.tensorflow import load_frozen
+from harness.store import Run
+from harness.tensors import Array
+from harness.timing import interleave
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run. ``compute_units`` empty means all of each runtime's; ``samples`` 0 leaves timing out.
+
+    ``max_seconds`` bounds the timing of one target in one cell.
+    """
+
+    cases: tuple[ModelCase, ...]
+    routes: tuple[str, ...]
+    precisions: tuple[str, ...]
+    runtimes: tuple[str, ...]
+    compute_units: tuple[str, ...] = ()
+    inputs: tuple[Path, ...] = ()
+    samples: int = 20
+    warm_up: int = 3
+    max_seconds: float = 10.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination."""
+
+    case: ModelCase
+    route: Route
+    precision: str
+    runtime: Runtime
+    compute_unit: str
+
+    @property
+    def key(self) -> tuple[str, str, str, str, str]:
+        """As Record.cell."""
+        return (self.case.name, self.route.name, self.precision, self.runtime.name, self.compute_unit)
+
+    def __str__(self) -> str:
+        return f"{self.case.name}, {self.route.name} {self.precision}, {self.runtime.name} {self.compute_unit}"
+
+
+Progress = Callable[[str, Cell | None], None]
+
+# Draws input, reference and candidate into a file, with the candidate's title; False where there is
+# nothing to see.
+Draw = Callable[[Path, Array, Array, Array, str], bool]
+
+
+def cells(plan: Plan) -> list[Cell]:
+    """Every cell of a plan, in order. Raises UnknownNameError for names that are not known."""
+    routes = [plugins.route(name) for name in plan.routes]
+    runtimes = [plugins.runtime(name) for name in plan.runtimes]
+    known_units = {unit for runtime in runtimes for unit in runtime.compute_units}
+    for unit in plan.compute_units:
+        if unit not in known_units:
+            raise UsageError(f"no chosen runtime has the compute unit {unit!r}", supported=sorted(known_units))
+    return [
+        Cell(case, route, precision, runtime, unit)
+        for case in plan.cases
+        for route in routes
+        for precision in plan.precisions
+        for runtime in runtimes
+        for unit in runtime.compute_units
+        if not plan.compute_units or unit in plan.compute_units
+    ]
+
+
+def evaluate(
+    plan: Plan, run: Run, cache: ConversionCache, progress: Progress, draw: Draw | None = None
+) -> Iterator[Record]:
+    """Run every cell that ``run`` has not finished; each record is stored before it is yielded.
+
+    ``progress`` is told what is going on. Raises UsageError for models and inputs that cannot be
+    used; whatever fails inside a cell is that cell's record.
+    """
+    todo = [cell for cell in cells(plan) if cell.key not in run.finished]
+    for case in plan.cases:
+        mine = [cell for cell in todo if cell.case is case]
+        if mine:
+            progress(f"loading {case.name}", None)
+            bench = _Bench(plan, case, run, cache, progress, draw)
+            for cell in mine:
+                record = bench.record(cell)
+                run.append(record)
+                yield record
+
+
+class _Bench:
+    """One model with its inputs, its reference and its conversions, for all of its cells."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        case: ModelCase,
+        run: Run,
+        cache: ConversionCache,
+        progress: Progress,
+        draw: Draw | None,
+    ) -> None:
+        self.plan, self.case, self.run, self.cache = plan, case, run, cache
+        self.progress, self.draw = progress, draw
+        prepared = prepare(case, plan.inputs)
+        self.graph, self.inputs, self.input_source = prepared.graph, prepared.inputs, prepared.source
+        self.reference = load_frozen(self.graph)
+        self.expected = self.reference.predict(self.inputs)
+        self.model_hash = case.content_hash()
+        self.conversions: dict[tuple[str, str], _Conversion] = {}
+
+    def record(self, cell: Cell) -> Record:
+        """The finished record of one cell."""
+        record = Record(
+            run=self.run.name,
+            model=cell.case.name,
+            route=cell.route.name,
+            precision=cell.precision,
+            runtime=cell.runtime.name,
+            compute_unit=cell.compute_unit,
+            status="error",
+            tolerance=cell.case.tolerance.for_precision(cell.precision),
+            tolerance_source=cell.case.tolerance.source,
+            seed=self.plan.seed,
+            model_hash=self.model_hash,
+            input_source=self.input_source,
+            input_shapes="; ".join(f"{name} {array.shape}" for name, array in self.inputs.items()),
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            machine=platform.machine(),
+            system=f"{platform.system()} {platform.release()}",
+            versions=cell.route.versions(),
+        )
+        unavailable = cell.route.unavailable() or cell.runtime.unavailable()
+        if unavailable:
+            return replace(record, status="skipped", error=unavailable)
+        stage = "convert"
+        try:
+            conversion = self._convert(cell)
+            record = replace(record, **conversion.fields)
+            if conversion.artifact is None:
+                return replace(record, stage=stage, error=conversion.error)
+            stage = "load"
+            self.progress("loading", cell)
+            start = time.perf_counter()
+            with cell.runtime.load(conversion.artifact, cell.compute_unit, cell.precision) as model:
+                record = replace(record, load_seconds=time.perf_counter() - start)
+                stage = "predict"
+                return self._measure(cell, record, conversion.artifact, model)
+        except HarnessError as error:
+            return replace(record, stage=stage, error=str(error))
+        except Exception as error:  # a runtime or route may raise anything; the matrix goes on
+            return replace(record, stage=stage, error=f"{type(error).__name__}: {error}")
+
+    def _convert(self, cell: Cell) -> _Conversion:
+        key = (cell.route.name, cell.precision)
+        if key not in self.conversions:
+            self.progress("converting", cell)
+            self.conversions[key] = self._converted(cell)
+        return self.conversions[key]
+
+    def _converted(self, cell: Cell) -> _Conversion:
+        cache_key = conversion_key(
+            model_hash=self.model_hash,
+            route=cell.route.name,
+            precision=cell.precision,
+            input_shapes={name: array.shape for name, array in self.inputs.items()},
+            versions=cell.route.versions(),
+        )
+        start = time.perf_counter()
+        artifact = self.cache.get(cache_key)
+        cached = artifact is not None
+        try:
+            if artifact is None:
+                with self.cache.workspace() as folder:
+                    made = cell.route.convert(self.graph, cell.precision, folder / f"{self.case.name}.mlpackage")
+                    artifact = self.cache.put(cache_key, made)
+        except HarnessError as error:
+            return _Conversion(None, {"convert_seconds": time.perf_counter() - start}, str(error))
+        fields = {
+            "convert_seconds": time.perf_counter() - start,
+            "convert_cached": cached,
+            "artifact_hash": artifact.content_hash(),
+            "artifact_bytes": artifact.size_bytes,
+        }
+        return _Conversion(artifact, fields)
+
+    def _measure(self, cell: Cell, record: Record, artifact: Artifact, model: LoadedModel) -> Record:
+        self.progress("predicting", cell)
+        inputs = {artifact.input_names.get(name, name): array for name, array in self.inputs.items()}
+        start = time.perf_counter()
+        outputs = model.predict(inputs)
+        first = time.perf_counter() - start
+        candidate = {
+            name: outputs[artifact.output_names.get(name, name)]
+            for name in self.expected
+            if artifact.output_names.get(name, name) in outputs
+        }
+        specs = {spec.name: spec for spec in self.graph.outputs}
+        comparison = compare(self.expected, candidate, record.tolerance or 0.0, specs)
+        record = replace(record, first_predict_seconds=first, **_accuracy(comparison))
+        record = replace(record, picture=self._picture(cell, candidate))
+        if not self.plan.samples:
+            return record
+        self.progress("timing", cell)
+        timings = interleave(
+            {"reference": lambda: self.reference.predict(self.inputs), "candidate": lambda: model.predict(inputs)},
+            samples=self.plan.samples,
+            warm_up=self.plan.warm_up,
+            seed=self.plan.seed,
+            max_seconds=self.plan.max_seconds,
+        )
+        timing = timings["candidate"]
+        if timing.error is not None:
+            return replace(record, status="error", stage="predict", error=str(timing.error))
+        return replace(
+            record,
+            samples=timing.samples,
+            reference_samples=timings["reference"].samples,
+            warm_up=timing.warm_up,
+            warnings=timing.warnings,
+        )
+
+    def _picture(self, cell: Cell, candidate: Mapping[str, Array]) -> str:
+        output = next(iter(self.expected))
+        if self.draw is None or output not in candidate:
+            return ""
+        name = "-".join(cell.key) + ".png"
+        title = f"{cell.route.name} {cell.precision} on {cell.runtime.name} {cell.compute_unit}"
+        photograph = next(iter(self.inputs.values()))
+        drawn = self.draw(self.run.folder / name, photograph, self.expected[output], candidate[output], title)
+        return name if drawn else ""
+
+
+@dataclass(frozen=True)
+class _Conversion:
+    artifact: Artifact | None
+    fields: dict[str, Any]
+    error: str = ""
+
+
+def _accuracy(comparison: Comparison) -> dict[str, Any]:
+    worst = comparison.worst
+    return {
+        "status": "passed" if comparison.passed else "failed",
+        "stage": "" if comparison.passed else "compare",
+        "error": comparison.reason,
+        "output": worst.name,
+        "max_abs_error": worst.max_abs_error,
+        "mean_abs_error": worst.mean_abs_error,
+        "relative_error": worst.relative_error,
+        "cosine": worst.cosine,
+        "psnr": worst.psnr,
+        "ssim": worst.ssim,
+    }

@@ -1,0 +1,117 @@
+"""The inputs of a model under test: from its case, from a user's files, or a photograph of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from harness.case import ModelCase
+from harness.errors import InputError
+from harness.photographs import image_layout, photograph, read_photograph
+from harness.runtimes.tensorflow import FrozenGraph, SourceModel, open_model
+from harness.tensors import Array, TensorSpec, check_inputs, describe_shape
+
+# Shown to a user's model that comes without inputs, cropped about its centre.
+DEFAULT_PHOTOGRAPH = "astronaut"
+_DEFAULT_SIZE = 256
+
+
+@dataclass(frozen=True)
+class PreparedModel:
+    """A model ready to be converted: frozen in the shapes of its inputs; ``source`` says where they are from."""
+
+    graph: FrozenGraph
+    inputs: dict[str, Array]
+    source: str
+
+
+def prepare(case: ModelCase, files: tuple[Path, ...] = ()) -> PreparedModel:
+    """Open a model, find its inputs and freeze it in their shapes.
+
+    ``files`` are photographs or ``.npy`` arrays, one for each input in order. Raises ModelFileError
+    and InputError.
+    """
+    model = open_model(case)
+    if files:
+        inputs, source = _from_files(model, files), ", ".join(path.name for path in files)
+    elif case.inputs is not None:
+        inputs, source = _by_name(model, case.inputs()), "the model's case"
+    else:
+        inputs, source = _from_photograph(model), f"scikit-image's photograph {DEFAULT_PHOTOGRAPH!r}"
+    check_inputs(model.inputs, inputs, case.name)
+    for name, array in inputs.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InputError(f"input {name!r} of model {case.name} has values that are not finite")
+    graph = model.freeze({name: array.shape for name, array in inputs.items()})
+    return PreparedModel(graph, inputs, source)
+
+
+def _by_name(model: SourceModel, given: Mapping[str, Array] | Iterable[Array]) -> dict[str, Array]:
+    if isinstance(given, Mapping):
+        return dict(given)
+    arrays = list(given)
+    if len(arrays) != len(model.inputs):
+        raise _wrong_count(model, len(arrays))
+    return {spec.name: array for spec, array in zip(model.inputs, arrays, strict=True)}
+
+
+def _from_files(model: SourceModel, files: tuple[Path, ...]) -> dict[str, Array]:
+    if len(files) != len(model.inputs):
+        raise _wrong_count(model, len(files))
+    inputs = {}
+    for spec, path in zip(model.inputs, files, strict=True):
+        if path.suffix == ".npy":
+            inputs[spec.name] = _read_array(path, spec)
+        else:
+            multiple = model.multiple() if spec.is_flexible else 1
+            inputs[spec.name] = read_photograph(path, spec, multiple=multiple)
+    return inputs
+
+
+def _wrong_count(model: SourceModel, count: int) -> InputError:
+    return InputError(
+        f"model {model.name} has {len(model.inputs)} inputs",
+        received=f"{count} of them",
+        supported=[f"{spec.name} {describe_shape(spec.shape)}" for spec in model.inputs],
+        remedy="Give one file for each, in this order",
+    )
+
+
+def _read_array(path: Path, spec: TensorSpec) -> Array:
+    try:
+        array: Array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not a readable .npy array", received=error) from error
+    if not np.can_cast(array.dtype, spec.dtype, "same_kind"):
+        raise InputError(f"{path} does not fit input {spec.name!r}", received=array.dtype, supported=spec.dtype)
+    return array.astype(spec.dtype)
+
+
+def _from_photograph(model: SourceModel) -> dict[str, Array]:
+    inputs: dict[str, Array] = {}
+    for spec in model.inputs:
+        try:
+            layout = image_layout(spec)
+        except InputError as error:
+            raise InputError(
+                f"input {spec.name!r} of model {model.name} is no photograph, so that its value must be given",
+                received=describe_shape(spec.shape),
+                remedy="Give --inputs FILE.npy for each input",
+            ) from error
+        multiple = model.multiple() if spec.is_flexible else 1
+        sizes = [spec.shape[layout.index(axis)] or _DEFAULT_SIZE // multiple * multiple for axis in "HW"]
+        # The photograph has 512 pixels a side: enlarged where the model wants more.
+        scale = max(1.0, *(size / 512 for size in sizes))
+        pixels: Array = photograph(DEFAULT_PHOTOGRAPH, (sizes[0], sizes[1]), scale=scale)
+        if spec.shape[layout.index("C")] == 1:
+            # ITU-R BT.601 luma.
+            pixels = (pixels @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]
+        if np.issubdtype(np.dtype(spec.dtype), np.integer):
+            pixels = np.rint(pixels * 255)
+        if layout == "NCHW":
+            pixels = pixels.transpose(0, 3, 1, 2)
+        inputs[spec.name] = np.ascontiguousarray(pixels.astype(spec.dtype))
+    return inputs
