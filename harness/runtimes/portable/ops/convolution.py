@@ -116,7 +116,8 @@ def conv_quantized(
     scale, offset = (values.astype(np.float32).reshape(along_channels) for values in (quant_scale, quant_bias))
     plain = constant(weight.astype(np.float32) * scale + offset)
     full_bias = None if bias is None else cast_to(bias, "fp32")
-    return conv(x, plain, full_bias, strides, pad_type, pad, dilations, groups)
+    result: Tensor = conv(x, plain, full_bias, strides, pad_type, pad, dilations, groups)
+    return result
 
 
 @lowers("conv_transpose")
