@@ -113,14 +113,15 @@ def discover(folder: Path) -> dict[str, ModelCase]:
     for path in sorted(folder.glob("*.py")):
         if path.name.startswith("_"):
             continue
-        case = _load_case(path)
+        case = load_case(path)
         if case.name in cases:
             raise UsageError(f"two files in {folder} define the model {case.name!r}", remedy="Rename one")
         cases[case.name] = case
     return cases
 
 
-def _load_case(path: Path) -> ModelCase:
+def load_case(path: Path) -> ModelCase:
+    """The CASE that a file defines. Raises UsageError where it cannot be imported or defines none."""
     spec = importlib.util.spec_from_file_location(f"harness_models_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise UsageError(f"{path} cannot be imported")

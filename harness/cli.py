@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from harness.case import ModelCase
     from harness.evaluate import Cell, Plan
     from harness.record import Record
-    from harness.store import Run
+    from harness.store import Run, RunInfo
 
 # Plain help: rich takes half of the start-up time.
 app = typer.Typer(
@@ -53,28 +54,29 @@ def run(
 ) -> None:
     """Convert, execute, time and compare; store the results and write a report."""
     from harness.case import discover, find_case
-    from harness.evaluate import Plan
+    from harness.errors import UsageError
+    from harness.evaluate import Plan, default_runtimes
     from harness.store import Store
 
     store = Store(out)
-    names = models or sorted(discover(models_folder)) if not resume else models
     if resume:
         unfinished = store.resume()
-        plan = _plan_of(unfinished, models_folder, trust)
-        _execute(plan, unfinished, out, json)
-        return
-    cases = [find_case(name, models_folder, trust=trust) for name in names or []]
+        _execute(_plan_of(unfinished, models_folder, trust), unfinished, json)
+    names = models or sorted(discover(models_folder))
+    if not names:
+        raise UsageError(f"there is no model in {models_folder}", remedy="Name a model file")
+    cases = [find_case(name, models_folder, trust=trust) for name in names]
     plan = Plan(
         cases=tuple(cases),
         routes=_chosen("harness.routes", route),
         precisions=_precisions(precision),
-        runtimes=_runtimes(runtime),
+        runtimes=tuple(runtime or default_runtimes()),
         compute_units=tuple(compute_unit or ()),
         inputs=tuple(inputs or ()),
         samples=samples,
         seed=seed,
     )
-    _execute(plan, store.begin(_information(plan)), out, json)
+    _execute(plan, store.begin(_information(plan)), json)
 
 
 @app.command()
@@ -159,7 +161,7 @@ def cache_clear() -> None:
     typer.echo(f"{entries} conversions removed, {size:,} bytes")
 
 
-def _execute(plan: Plan, run: Run, out: Path, json: bool) -> None:
+def _execute(plan: Plan, run: Run, json: bool) -> NoReturn:
     from harness.cache import ConversionCache
     from harness.evaluate import cells, evaluate
     from harness.report.picture import comparison_picture
@@ -237,35 +239,35 @@ def _precisions(given: list[str] | None) -> tuple[str, ...]:
     return tuple(given or PRECISIONS)
 
 
-def _runtimes(given: list[str] | None) -> tuple[str, ...]:
-    """Those asked for, or all that can run here and execute conversions."""
-    from harness import plugins
-
-    if given:
-        return tuple(given)
-    runtimes = [plugins.runtime(name) for name in plugins.names(plugins.RUNTIMES)]
-    return tuple(item.name for item in runtimes if "mlprogram" in item.formats and item.unavailable() is None)
-
-
-def _information(plan: Plan) -> dict[str, Any]:
+def _information(plan: Plan) -> RunInfo:
     """What is stored of a plan, so that it can be resumed."""
-    return {
-        "models": [str(case.source) if case.source else case.name for case in plan.cases],
-        "routes": list(plan.routes),
-        "precisions": list(plan.precisions),
-        "runtimes": list(plan.runtimes),
-        "compute_units": list(plan.compute_units),
-        "inputs": [str(path.resolve()) for path in plan.inputs],
-        "samples": plan.samples,
-        "seed": plan.seed,
-    }
+    import platform
+
+    from harness.evaluate import cells
+    from harness.store import RunInfo
+
+    return RunInfo(
+        command=("harness", *sys.argv[1:]),
+        seed=plan.seed,
+        cells=tuple(cell.key for cell in cells(plan)),
+        options={
+            "models": [str(case.source) if case.source else case.name for case in plan.cases],
+            "routes": list(plan.routes),
+            "precisions": list(plan.precisions),
+            "runtimes": list(plan.runtimes),
+            "compute_units": list(plan.compute_units),
+            "inputs": [str(path.resolve()) for path in plan.inputs],
+            "samples": plan.samples,
+        },
+        system={"machine": platform.machine(), "system": platform.platform(), "python": platform.python_version()},
+    )
 
 
 def _plan_of(run: Run, models_folder: Path, trust: bool) -> Plan:
     from harness.case import find_case
     from harness.evaluate import Plan
 
-    stored = run.information
+    stored = run.info.options
     cases: list[ModelCase] = [find_case(name, models_folder, trust=trust) for name in stored["models"]]
     return Plan(
         cases=tuple(cases),
@@ -275,7 +277,7 @@ def _plan_of(run: Run, models_folder: Path, trust: bool) -> Plan:
         compute_units=tuple(stored["compute_units"]),
         inputs=tuple(Path(path) for path in stored["inputs"]),
         samples=stored["samples"],
-        seed=stored["seed"],
+        seed=run.info.seed,
     )
 
 

@@ -23,7 +23,7 @@ from harness.runtimes.base import LoadedModel, Runtime
 from harness.runtimes.tensorflow import load_frozen
 from harness.store import Run
 from harness.tensors import Array
-from harness.timing import interleave
+from harness.timing import Timing, interleave
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,10 @@ class Cell:
 
 Progress = Callable[[str, Cell | None], None]
 
+Call = Callable[[], object]
+# Times the reference's and the candidate's prediction.
+Timer = Callable[[Call, Call], tuple[Timing, Timing]]
+
 # Draws input, reference and candidate into a file, with the candidate's title; False where there is
 # nothing to see.
 Draw = Callable[[Path, Array, Array, Array, str], bool]
@@ -90,6 +94,16 @@ def cells(plan: Plan) -> list[Cell]:
     ]
 
 
+def default_runtimes(*, available: bool = True) -> tuple[str, ...]:
+    """Runtimes that execute conversions; ``available``: only those that can run on this machine."""
+    runtimes = [plugins.runtime(name) for name in plugins.names(plugins.RUNTIMES)]
+    return tuple(
+        item.name
+        for item in runtimes
+        if "mlprogram" in item.formats and not (available and item.unavailable())
+    )
+
+
 def evaluate(
     plan: Plan, run: Run, cache: ConversionCache, progress: Progress, draw: Draw | None = None
 ) -> Iterator[Record]:
@@ -103,38 +117,61 @@ def evaluate(
         mine = [cell for cell in todo if cell.case is case]
         if mine:
             progress(f"loading {case.name}", None)
-            bench = _Bench(plan, case, run, cache, progress, draw)
+            bench = Bench(case, cache, plan.inputs, run.name, plan.seed, progress, run.folder, draw)
             for cell in mine:
-                record = bench.record(cell)
+                record = bench.record(cell, _schedule(plan) if plan.samples else None)
                 run.append(record)
                 yield record
 
 
-class _Bench:
-    """One model with its inputs, its reference and its conversions, for all of its cells."""
+def _schedule(plan: Plan) -> Timer:
+    """References and candidates interleaved in one schedule."""
+
+    def schedule(reference: Call, candidate: Call) -> tuple[Timing, Timing]:
+        timings = interleave(
+            {"reference": reference, "candidate": candidate},
+            samples=plan.samples,
+            warm_up=plan.warm_up,
+            seed=plan.seed,
+            max_seconds=plan.max_seconds,
+        )
+        return timings["reference"], timings["candidate"]
+
+    return schedule
+
+
+class Bench:
+    """One model with its inputs, its reference and its conversions, for all of its cells.
+
+    Pictures are drawn into ``folder`` by ``draw``. Raises UsageError for models and inputs that
+    cannot be used.
+    """
 
     def __init__(
         self,
-        plan: Plan,
         case: ModelCase,
-        run: Run,
         cache: ConversionCache,
-        progress: Progress,
-        draw: Draw | None,
+        files: tuple[Path, ...] = (),
+        run: str = "",
+        seed: int = 0,
+        progress: Progress = lambda what, cell: None,
+        folder: Path | None = None,
+        draw: Draw | None = None,
     ) -> None:
-        self.plan, self.case, self.run, self.cache = plan, case, run, cache
-        self.progress, self.draw = progress, draw
-        prepared = prepare(case, plan.inputs)
+        self.case, self.cache, self.run, self.seed = case, cache, run, seed
+        self.progress, self.folder, self.draw = progress, folder, draw
+        prepared = prepare(case, files)
         self.graph, self.inputs, self.input_source = prepared.graph, prepared.inputs, prepared.source
         self.reference = load_frozen(self.graph)
         self.expected = self.reference.predict(self.inputs)
         self.model_hash = case.content_hash()
         self.conversions: dict[tuple[str, str], _Conversion] = {}
 
-    def record(self, cell: Cell) -> Record:
-        """The finished record of one cell."""
+    def record(self, cell: Cell, timer: Timer | None = None) -> Record:
+        """The finished record of one cell, with samples if a ``timer`` takes them. Raises nothing of
+        what fails inside the cell."""
         record = Record(
-            run=self.run.name,
+            run=self.run,
             model=cell.case.name,
             route=cell.route.name,
             precision=cell.precision,
@@ -143,7 +180,7 @@ class _Bench:
             status="error",
             tolerance=cell.case.tolerance.for_precision(cell.precision),
             tolerance_source=cell.case.tolerance.source,
-            seed=self.plan.seed,
+            seed=self.seed,
             model_hash=self.model_hash,
             input_source=self.input_source,
             input_shapes="; ".join(f"{name} {array.shape}" for name, array in self.inputs.items()),
@@ -167,7 +204,7 @@ class _Bench:
             with cell.runtime.load(conversion.artifact, cell.compute_unit, cell.precision) as model:
                 record = replace(record, load_seconds=time.perf_counter() - start)
                 stage = "predict"
-                return self._measure(cell, record, conversion.artifact, model)
+                return self._measure(cell, record, conversion.artifact, model, timer)
         except HarnessError as error:
             return replace(record, stage=stage, error=str(error))
         except Exception as error:  # a runtime or route may raise anything; the matrix goes on
@@ -195,7 +232,8 @@ class _Bench:
             if artifact is None:
                 with self.cache.workspace() as folder:
                     made = cell.route.convert(self.graph, cell.precision, folder / f"{self.case.name}.mlpackage")
-                    artifact = self.cache.put(cache_key, made)
+                    took = time.perf_counter() - start
+                    artifact = self.cache.put(cache_key, made, convert_seconds=took)
         except HarnessError as error:
             return _Conversion(None, {"convert_seconds": time.perf_counter() - start}, str(error))
         fields = {
@@ -206,7 +244,9 @@ class _Bench:
         }
         return _Conversion(artifact, fields)
 
-    def _measure(self, cell: Cell, record: Record, artifact: Artifact, model: LoadedModel) -> Record:
+    def _measure(
+        self, cell: Cell, record: Record, artifact: Artifact, model: LoadedModel, timer: Timer | None
+    ) -> Record:
         self.progress("predicting", cell)
         inputs = {artifact.input_names.get(name, name): array for name, array in self.inputs.items()}
         start = time.perf_counter()
@@ -221,35 +261,30 @@ class _Bench:
         comparison = compare(self.expected, candidate, record.tolerance or 0.0, specs)
         record = replace(record, first_predict_seconds=first, **_accuracy(comparison))
         record = replace(record, picture=self._picture(cell, candidate))
-        if not self.plan.samples:
+        if timer is None:
             return record
         self.progress("timing", cell)
-        timings = interleave(
-            {"reference": lambda: self.reference.predict(self.inputs), "candidate": lambda: model.predict(inputs)},
-            samples=self.plan.samples,
-            warm_up=self.plan.warm_up,
-            seed=self.plan.seed,
-            max_seconds=self.plan.max_seconds,
+        reference_timing, timing = timer(
+            lambda: self.reference.predict(self.inputs), lambda: model.predict(inputs)
         )
-        timing = timings["candidate"]
         if timing.error is not None:
             return replace(record, status="error", stage="predict", error=str(timing.error))
         return replace(
             record,
             samples=timing.samples,
-            reference_samples=timings["reference"].samples,
+            reference_samples=reference_timing.samples,
             warm_up=timing.warm_up,
             warnings=timing.warnings,
         )
 
     def _picture(self, cell: Cell, candidate: Mapping[str, Array]) -> str:
         output = next(iter(self.expected))
-        if self.draw is None or output not in candidate:
+        if self.draw is None or self.folder is None or output not in candidate:
             return ""
         name = "-".join(cell.key) + ".png"
         title = f"{cell.route.name} {cell.precision} on {cell.runtime.name} {cell.compute_unit}"
         photograph = next(iter(self.inputs.values()))
-        drawn = self.draw(self.run.folder / name, photograph, self.expected[output], candidate[output], title)
+        drawn = self.draw(self.folder / name, photograph, self.expected[output], candidate[output], title)
         return name if drawn else ""
 
 
