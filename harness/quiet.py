@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
@@ -38,3 +39,21 @@ def quiet_imports() -> Iterator[None]:
             os.dup2(saved, 2)
             os.close(saved)
             logger.setLevel(level)
+
+
+@contextmanager
+def quiet_conversion() -> Iterator[None]:
+    """coremltools' progress bars, log lines and warnings are not shown while it converts."""
+    from tqdm import tqdm
+
+    logger = logging.getLogger("coremltools")
+    level, start = logger.level, tqdm.__init__
+    logger.setLevel(logging.CRITICAL)
+    tqdm.__init__ = functools.partialmethod(start, disable=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        tqdm.__init__ = start
+        logger.setLevel(level)
