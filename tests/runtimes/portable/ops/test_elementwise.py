@@ -61,7 +61,10 @@ def test_unary(run: Function, name: str) -> None:
 def test_unary_rounds_to_float16(run: Function, name: str) -> None:
     x, formula = UNARY[name]
     x = np.clip(x, -3, 100)
-    build = lambda x: getattr(mb, name)(x=x)
+
+    def build(x):
+        return getattr(mb, name)(x=x)
+
     (result,) = run(build, {"x": x}, target=ct.target.iOS17, precision="float16", numerics="float16")
     x = x.astype(np.float16).astype(np.float64)
     np.testing.assert_allclose(result, formula(x), rtol=2e-3, atol=1e-3)
@@ -87,13 +90,17 @@ def test_scalar(run: Function) -> None:
     ("name", "formula"), [("inverse", lambda x: 1 / x), ("log", np.log), ("rsqrt", lambda x: 1 / np.sqrt(x))]
 )
 def test_epsilon(run: Function, name: str, formula: Function, epsilon: float) -> None:
-    build = lambda x: getattr(mb, name)(x=x, epsilon=np.float32(epsilon))
+    def build(x):
+        return getattr(mb, name)(x=x, epsilon=np.float32(epsilon))
+
     (result,) = run(build, {"x": POSITIVE}, target=ct.target.iOS15)
     np.testing.assert_allclose(result, formula(POSITIVE.astype(np.float64) + epsilon), rtol=1e-5, atol=1e-6)
 
 
 def test_default_epsilon_at_zero(run: Function) -> None:
-    build = lambda x: (mb.inverse(x=x), mb.log(x=x), mb.rsqrt(x=x))
+    def build(x):
+        return (mb.inverse(x=x), mb.log(x=x), mb.rsqrt(x=x))
+
     results = run(build, {"x": np.zeros((1, 2), np.float32)})
     np.testing.assert_allclose(np.stack(results)[:, 0, 0], [1e4, math.log(1.4e-45), 1e6], rtol=1e-3)
 
@@ -109,7 +116,9 @@ def test_default_epsilon_of_float16(lower: Function, added: list[float]) -> None
 
 @pytest.mark.parametrize("target", [ct.target.iOS15, ct.target.iOS17])
 def test_clip_and_threshold(run: Function, target: Any) -> None:
-    build = lambda x: (mb.clip(x=x, alpha=-1.2, beta=2.3), mb.threshold(x=x, alpha=0.7))
+    def build(x):
+        return (mb.clip(x=x, alpha=-1.2, beta=2.3), mb.threshold(x=x, alpha=0.7))
+
     clipped, above = run(build, {"x": WIDE}, target=target)
     np.testing.assert_array_equal(clipped, np.clip(WIDE, np.float32(-1.2), np.float32(2.3)))
     np.testing.assert_array_equal(above, np.maximum(WIDE, np.float32(0.7)))
@@ -134,7 +143,9 @@ WRAPPED = np.array([-40000, -32769, -300, -129, -1, 0, 127, 128, 255, 256, 32768
 
 @pytest.mark.parametrize("dtype", ["int32", "int8", "int16", "bool"])
 def test_cast_from_floats(run: Function, dtype: str) -> None:
-    build = lambda x: mb.cast(x=mb.cast(x=x, dtype=dtype), dtype="int32")
+    def build(x):
+        return mb.cast(x=mb.cast(x=x, dtype=dtype), dtype="int32")
+
     (result,) = run(build, {"x": FLOATS})
     expected = FLOATS.astype(dtype).astype(np.int32)
     assert len(set(expected.tolist())) > 1
@@ -143,7 +154,9 @@ def test_cast_from_floats(run: Function, dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16"])
 def test_cast_wraps(run: Function, dtype: str) -> None:
-    build = lambda x: mb.cast(x=mb.cast(x=x, dtype=dtype), dtype="int32")
+    def build(x):
+        return mb.cast(x=mb.cast(x=x, dtype=dtype), dtype="int32")
+
     (result,) = run(build, {"x": WRAPPED}, target=ct.target.iOS17)
     np.testing.assert_array_equal(result, WRAPPED.astype(dtype).astype(np.int32))
 
@@ -151,13 +164,18 @@ def test_cast_wraps(run: Function, dtype: str) -> None:
 @pytest.mark.parametrize("numerics", ["float32", "float16"])
 def test_cast_to_float16(run: Function, numerics: str) -> None:
     x = np.array([1 / 3, 2049, 1e-9], np.float32)
-    build = lambda x: mb.cast(x=mb.cast(x=x, dtype="fp16"), dtype="fp32")
+
+    def build(x):
+        return mb.cast(x=mb.cast(x=x, dtype="fp16"), dtype="fp32")
+
     (result,) = run(build, {"x": x}, numerics=numerics)
     np.testing.assert_array_equal(result, x.astype(numerics).astype(np.float32))
 
 
 def test_cast_of_booleans(run: Function) -> None:
-    build = lambda x: (lambda b: (mb.cast(x=b, dtype="fp32"), mb.cast(x=b, dtype="int32")))(mb.less(x=x, y=0.0))
+    def build(x):
+        return (lambda b: (mb.cast(x=b, dtype="fp32"), mb.cast(x=b, dtype="int32")))(mb.less(x=x, y=0.0))
+
     as_float, as_int = run(build, {"x": WIDE})
     np.testing.assert_array_equal(as_float, (WIDE < 0).astype(np.float32))
     np.testing.assert_array_equal(as_int, (WIDE < 0).astype(np.int32))
@@ -199,7 +217,9 @@ def as_numbers(build: Function) -> Function:
 @pytest.mark.parametrize("right", [RIGHT, RIGHT[0], RIGHT[:, 2:3]], ids=["same", "row", "column"])
 @pytest.mark.parametrize("name", BINARY)
 def test_binary(run: Function, name: str, right: np.ndarray) -> None:
-    build = lambda x, y: as_numbers(getattr(mb, name))(x=x, y=y)
+    def build(x, y):
+        return as_numbers(getattr(mb, name))(x=x, y=y)
+
     (result,) = run(build, {"x": LEFT, "y": right}, target=ct.target.iOS15)
     expected = BINARY[name](LEFT.astype(np.float64), right.astype(np.float64))
     np.testing.assert_allclose(result, expected.astype(np.float64), rtol=1e-6, atol=1e-7)
@@ -211,7 +231,10 @@ def test_binary_of_integers(run: Function, name: str) -> None:
     large = 2**31 - 1
     x = np.array([-7, -6, 6, 7, 0, large, -large, large, 16777217, 5], np.int32)
     y = np.array([2, -4, -4, 2, 5, 2, 3, large, 2, -5], np.int32)
-    build = lambda x, y: as_numbers(getattr(mb, name))(x=x, y=y)
+
+    def build(x, y):
+        return as_numbers(getattr(mb, name))(x=x, y=y)
+
     (result,) = run(build, {"x": x, "y": y})
     assert result.dtype == np.int32
     with np.errstate(over="ignore"):
@@ -225,7 +248,10 @@ def test_binary_of_integers(run: Function, name: str) -> None:
 
 def test_integer_division_by_zero_does_not_stop_the_process(run: Function) -> None:
     x = np.array([6, 7], np.int32)
-    build = lambda x, y: (mb.real_div(x=x, y=y), mb.floor_div(x=x, y=y), mb.mod(x=x, y=y))
+
+    def build(x, y):
+        return (mb.real_div(x=x, y=y), mb.floor_div(x=x, y=y), mb.mod(x=x, y=y))
+
     results = run(build, {"x": x, "y": np.array([2, 0], np.int32)})
     assert [result[0] for result in results] == [3, 3, 0]
 
@@ -263,7 +289,9 @@ def test_logical(run: Function, name: str) -> None:
 
 
 def test_logical_not(run: Function) -> None:
-    build = lambda x: mb.cast(x=mb.logical_not(x=mb.cast(x=x, dtype="bool")), dtype="int32")
+    def build(x):
+        return mb.cast(x=mb.logical_not(x=mb.cast(x=x, dtype="bool")), dtype="int32")
+
     (result,) = run(build, {"x": INTEGERS})
     np.testing.assert_array_equal(result, INTEGERS == 0)
 
@@ -271,7 +299,10 @@ def test_logical_not(run: Function) -> None:
 @pytest.mark.parametrize("name", ["mul", "real_div", "mod", "pow"])
 def test_binary_rounds_to_float16(run: Function, name: str) -> None:
     x, y = np.float32([1.1, 2.7, 3.3]), np.float32([0.3, 1.9, 2.2])
-    build = lambda x, y: getattr(mb, name)(x=x, y=y)
+
+    def build(x, y):
+        return getattr(mb, name)(x=x, y=y)
+
     (result,) = run(build, {"x": x, "y": y}, precision="float16", numerics="float16")
     x, y = (value.astype(np.float16).astype(np.float64) for value in (x, y))
     expected = {**BINARY, "pow": np.power}[name](x, y)
@@ -296,6 +327,8 @@ def test_select(run: Function, dtype: type) -> None:
 
 
 def test_select_of_scalars(run: Function) -> None:
-    build = lambda x: mb.select(cond=mb.less(x=x, y=0.0), a=-1.0, b=x)
+    def build(x):
+        return mb.select(cond=mb.less(x=x, y=0.0), a=-1.0, b=x)
+
     (result,) = run(build, {"x": WIDE})
     np.testing.assert_array_equal(result, np.where(WIDE < 0, -1, WIDE).astype(np.float32))
