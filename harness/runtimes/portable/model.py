@@ -30,6 +30,23 @@ class State:
     def __init__(self, buffers: dict[str, Array]) -> None:
         self.buffers = buffers
 
+    def read_state(self, name: str) -> Array:
+        """A copy of a buffer; InputError where there is no such state."""
+        self._check(name)
+        return self.buffers[name].copy()
+
+    def write_state(self, name: str, value: Any) -> None:
+        """Replace what a buffer holds; InputError for an unknown name or another shape."""
+        self._check(name)
+        old, new = self.buffers[name], np.array(value)
+        if new.shape != old.shape:
+            raise InputError(f"state {name!r} has another shape", received=new.shape, supported=str(old.shape))
+        self.buffers[name] = new.astype(old.dtype)
+
+    def _check(self, name: str) -> None:
+        if name not in self.buffers:
+            raise InputError(f"there is no state {name!r}", supported=sorted(self.buffers))
+
 
 class PortableModel:
     """A function of a converted program, ready to predict. ``predict`` may be called from several

@@ -18,6 +18,7 @@ with quiet_imports():
 from pathlib import Path
 
 from harness.runtimes import portable
+from harness.runtimes.portable.numerics import Numerics
 
 # coremltools collects garbage in every conversion, which takes 0.4 s where all of its modules are scanned.
 gc.freeze()
@@ -25,11 +26,34 @@ gc.freeze()
 Run = Callable[..., list[Any]]
 
 
+def load_program(
+    program: Any,
+    *,
+    numerics: Numerics = "float32",
+    target: Any = ct.target.iOS18,
+    precision: str = "float32",
+    observe: Sequence[str] = (),
+    **options: Any,
+) -> portable.PortableModel:
+    """A MIL program as converted (``options`` of ct.convert) and loaded; no graph pass simplifies it where
+    ``precision`` is float32."""
+    model = ct.convert(
+        program,
+        convert_to="mlprogram",
+        minimum_deployment_target=target,
+        compute_precision=ct.precision.FLOAT16 if precision == "float16" else ct.precision.FLOAT32,
+        pass_pipeline=ct.PassPipeline.EMPTY if precision == "float32" else ct.PassPipeline.DEFAULT,
+        skip_model_load=True,
+        **options,
+    )
+    return portable.load_spec(model.get_spec(), Path(model.weights_dir), numerics, observe=observe)
+
+
 def run_program(
     build: Callable[..., Any],
     inputs: Mapping[str, np.ndarray],
     *,
-    numerics: str = "float32",
+    numerics: Numerics = "float32",
     target: Any = ct.target.iOS18,
     precision: str = "float32",
     shapes: Mapping[str, Sequence[int]] | None = None,
@@ -47,15 +71,7 @@ def run_program(
     signature = ", ".join(inputs)
     function: Any = eval(f"lambda {signature}: build({signature})", {"build": build})
     program = mb.program(input_specs=specs, opset_version=target)(function)
-    model = ct.convert(
-        program,
-        convert_to="mlprogram",
-        minimum_deployment_target=target,
-        compute_precision=ct.precision.FLOAT16 if precision == "float16" else ct.precision.FLOAT32,
-        pass_pipeline=ct.PassPipeline.EMPTY if precision == "float32" else ct.PassPipeline.DEFAULT,
-        skip_model_load=True,
-    )
-    loaded = portable.load_spec(model.get_spec(), Path(model.weights_dir), numerics)  # type: ignore[arg-type]
+    loaded = load_program(program, numerics=numerics, target=target, precision=precision)
     results = loaded.predict(inputs)
     return [results[output.name] for output in loaded.features.outputs]
 
