@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, Self
 
-from harness.tensors import TensorSpec
+from harness.tensors import ImageSpec, TensorSpec
 
 
 @dataclass(frozen=True)
@@ -41,3 +42,25 @@ class Artifact:
         if self.path.is_file():
             return self.path.stat().st_size
         return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object; the path is as given."""
+        return {**asdict(self), "path": str(self.path)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of ``to_json``. Raises KeyError, TypeError or ValueError where it is no artifact."""
+        return cls(
+            path=Path(data["path"]),
+            format=str(data["format"]),
+            inputs=tuple(_spec(item) for item in data["inputs"]),
+            outputs=tuple(_spec(item) for item in data["outputs"]),
+            input_names=dict(data["input_names"]),
+            output_names=dict(data["output_names"]),
+            provenance=dict(data["provenance"]),
+        )
+
+
+def _spec(data: Mapping[str, Any]) -> TensorSpec:
+    image = None if data["image"] is None else ImageSpec(**data["image"])
+    return TensorSpec(**{**data, "shape": tuple(data["shape"]), "image": image})

@@ -106,13 +106,18 @@ class Run:
     def __init__(self, folder: Path, info: RunInfo, records: Iterable[Record], descriptor: int) -> None:
         self.folder = folder
         self.info = info
-        self.finished: set[Cell] = {record.cell for record in records}
+        self._records = list(records)
+        self.finished: set[Cell] = {record.cell for record in self._records}
         self._descriptor = descriptor
 
     @property
     def name(self) -> str:
         """The folder's name."""
         return self.folder.name
+
+    def records(self) -> list[Record]:
+        """All that is recorded, in the order written."""
+        return list(self._records)
 
     def append(self, record: Record) -> None:
         """Write one finished cell; when this returns, it is on the disk.
@@ -132,6 +137,7 @@ class Run:
             with suppress(OSError):
                 os.ftruncate(self._descriptor, end)
             raise _disk_error(self.folder / RECORDS_FILE, error) from error
+        self._records.append(record)
         self.finished.add(record.cell)
 
     def close(self) -> None:
@@ -203,9 +209,9 @@ class Store:
         """All runs, in the order they started. None where the folder does not exist."""
         return tuple(sorted(map(read_run, self._folders()), key=lambda run: (run.info.started, run.info.name)))
 
-    def records(self) -> tuple[Record, ...]:
+    def records(self) -> list[Record]:
         """The records of all runs, in the order written."""
-        return tuple(record for run in self.runs() for record in run.records)
+        return [record for run in self.runs() for record in run.records]
 
     def _folders(self) -> list[Path]:
         try:

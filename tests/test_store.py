@@ -47,7 +47,7 @@ def test_what_is_appended_is_what_is_read(tmp_path: Path) -> None:
             run.append(item)
         assert run.finished == {item.cell for item in written}
     (stored,) = store.runs()
-    assert list(stored.records) == written == list(store.records())
+    assert list(stored.records) == written == store.records() == run.records()
     assert stored.notes == ()
     assert stored.info == replace(INFO, name=run.name, started=stored.info.started)
     assert stored.info.cells == CELLS
@@ -87,6 +87,7 @@ def test_resuming_knows_what_finished(tmp_path: Path) -> None:
         assert again.info.cells == CELLS
         assert again.finished == {CELLS[0]}
         again.append(record(again, "espcn"))
+        assert [item.model for item in again.records()] == ["unet", "espcn"]
     assert [item.model for item in store.records()] == ["unet", "espcn"]
     first = store.runs()[0].info.name
     with store.resume(first) as other:
@@ -311,7 +312,7 @@ def test_parquet_holds_every_field(tmp_path: Path) -> None:
     export(records, path)
     rows = pq.read_table(path).to_pylist()
     restored = [Record.from_json({**row, "versions": dict(row["versions"])}) for row in rows]
-    assert restored == list(records)
+    assert restored == records
     assert [item.name for item in path.parent.iterdir()] == ["results.parquet"]
     export((), path)
     empty = pq.read_table(path)
