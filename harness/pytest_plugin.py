@@ -86,12 +86,14 @@ class _ModelModule(pytest.Module):
 
         @pytest.mark.parametrize("cell", cells, ids=ids)
         def test_accuracy(cell: Cell, request: pytest.FixtureRequest) -> None:
+            _skip_unavailable(cell)
             _judge(_bench_of(request.config, cell).record(cell))
 
         @pytest.mark.parametrize("cell", cells, ids=ids)
         def test_latency(cell: Cell, request: pytest.FixtureRequest, benchmark: Any) -> None:
             if not request.config.getoption("--benchmark"):
                 pytest.skip("timed with --benchmark only")
+            _skip_unavailable(cell)
             _time(cell, request.config, benchmark)
 
         module = ModuleType(self.path.stem)
@@ -155,8 +157,12 @@ def _time(cell: Cell, config: pytest.Config, benchmark: Any) -> None:
     _judge(record)
 
 
+def _skip_unavailable(cell: Cell) -> None:
+    reason = cell.route.unavailable() or cell.runtime.unavailable()
+    if reason:
+        pytest.skip(reason)
+
+
 def _judge(record: Record) -> None:
-    if record.status == "skipped":
-        pytest.skip(record.error)
     if record.status != "passed":
         pytest.fail(f"{record.stage}: {record.error}", pytrace=False)
