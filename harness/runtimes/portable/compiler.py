@@ -100,6 +100,13 @@ class Compiler:
             else self._single(group[0], types, constants)
             for group in _groups(pending)
         ]
+        # The sessions hold their own weights; only what is read beside them is kept.
+        needed = set(block.outputs)
+        for operation in pending:
+            if operation.type not in LOWERINGS:
+                needed.update(operation.uses())
+        for name in constants.keys() - needed:
+            del constants[name]
         outer = set(keep) | {name for name in types if name not in _defined(block)}
         _plan_releases(steps, set(block.outputs) | outer | self.observe)
         return CompiledBlock(steps, block.outputs, constants, self.observe)
