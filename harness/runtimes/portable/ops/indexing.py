@@ -72,6 +72,8 @@ def _readable(indices: Tensor, sizes: Tensor, validate: bool, opset: str) -> Ten
     if not _is_strict(opset) or _all_inside(indices, sizes):
         return indices
     indices = cast_to(indices, "int64")
+    if indices.rank == 0:
+        sizes = op.Reshape(sizes, [])
     if validate:
         # ONNX Runtime fails at an index that is as large as the axis.
         return op.Where(op.Less(indices, 0), sizes, indices)
