@@ -10,6 +10,7 @@ from harness.runtimes.portable.ops import (
     elementwise,
     generation,
     indexing,
+    linear,
     lists,
     movement,
     normalization,
@@ -21,6 +22,7 @@ from harness.runtimes.portable.ops import (
     resize,
     slicing,
     sorting,
+    space,
     state,
 )
 
@@ -32,6 +34,7 @@ __all__ = [
     "elementwise",
     "generation",
     "indexing",
+    "linear",
     "lists",
     "movement",
     "normalization",
@@ -43,5 +46,6 @@ __all__ = [
     "resize",
     "slicing",
     "sorting",
+    "space",
     "state",
 ]
