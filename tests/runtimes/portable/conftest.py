@@ -56,22 +56,25 @@ def run_program(
     numerics: Numerics = "float32",
     target: Any = ct.target.iOS18,
     precision: str = "float32",
-    shapes: Mapping[str, Sequence[int]] | None = None,
+    shapes: Mapping[str, Sequence[Any]] | None = None,
 ) -> list[Any]:
     """Outputs, in order, of the program that ``build`` makes of MIL inputs named as ``inputs``.
 
-    No graph pass simplifies the program first. ``shapes`` overrides declared shapes.
+    No graph pass simplifies the program first. ``shapes`` declares other shapes than those of the
+    arrays; a size may be a ``ct.RangeDim``.
     """
     dtypes = {"float32": ct.converters.mil.mil.types.fp32, "float16": ct.converters.mil.mil.types.fp16,
               "int32": ct.converters.mil.mil.types.int32, "bool": ct.converters.mil.mil.types.bool}  # fmt: skip
+    declared = {name: tuple((shapes or {}).get(name, array.shape)) for name, array in inputs.items()}
     specs = [
-        mb.TensorSpec(shape=(shapes or {}).get(name, array.shape), dtype=dtypes[array.dtype.name])
+        mb.TensorSpec([getattr(size, "symbol", size) for size in declared[name]], dtypes[array.dtype.name])
         for name, array in inputs.items()
     ]
+    types = [ct.TensorType(name, shape) for name, shape in declared.items()] if shapes else None
     signature = ", ".join(inputs)
     function: Any = eval(f"lambda {signature}: build({signature})", {"build": build})
     program = mb.program(input_specs=specs, opset_version=target)(function)
-    loaded = load_program(program, numerics=numerics, target=target, precision=precision)
+    loaded = load_program(program, numerics=numerics, target=target, precision=precision, inputs=types)
     results = loaded.predict(inputs)
     return [results[output.name] for output in loaded.features.outputs]
 
