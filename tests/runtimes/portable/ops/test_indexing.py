@@ -286,3 +286,41 @@ def test_out_of_bounds_is_safe_where_they_are_not(run: Function, name: str, row:
     """Undefined in MIL; this runtime's own rule."""
     (result,) = run(BY_ROW[name], {"x": X[0], "row": np.int32([row])}, target=ct.target.iOS17)
     np.testing.assert_array_equal(result, X[0] if name.startswith("scatter") else X[0, [3 if row == 4 else 0]])
+
+
+def test_sizes_that_are_known_only_at_run_time(run: Function) -> None:
+    """A tensor whose shape the program computes, as by tile with repetitions from outside."""
+    batched = np.int32([[1], [0], [2], [3], [1], [0]])
+
+    def build(x: Any, reps: Any, batched: Any, row: Any, updates: Any) -> Any:
+        big = mb.tile(x=x, reps=reps)
+        return (
+            mb.gather(x=big, indices=batched, axis=1, batch_dims=1),
+            mb.gather_nd(x=big, indices=batched, batch_dims=1),
+            mb.scatter(data=big, indices=row, updates=updates, axis=0, mode="update"),
+            mb.scatter_nd(data=big, indices=mb.expand_dims(x=row, axes=[1]), updates=updates, mode="div"),
+            mb.slice_update(x=big, update=updates, begin=[-2, 0, 0], end=[0, 4, 5], end_mask=[True, False, False]),
+            mb.reshape(x=big, shape=[2, 3, 0, 0]),
+            mb.sliding_windows(x=big, axis=0, size=2, stride=3),
+            mb.concat(values=[big, big], axis=1, interleave=True),
+            mb.squeeze(x=mb.expand_dims(x=big, axes=[1])),
+            mb.fill_like(ref_tensor=big, value=7.0),
+            mb.pad(x=big, pad=[1, 0]),
+        )
+
+    updates = np.random.default_rng(7).uniform(1, 2, (2, 4, 5)).astype(np.float32)
+    row = np.int32([4, 1])
+    inputs = {"x": X, "reps": np.int32([2, 1, 1]), "batched": batched, "row": row, "updates": updates}
+    results = run(build, inputs, target=ct.target.iOS18)
+    big = np.tile(X, (2, 1, 1))
+    updated, divided, sliced = big.copy(), big.copy(), big.copy()
+    updated[row], sliced[-2:] = updates, updates
+    divided[row] /= updates
+    expected = [
+        big[np.arange(6)[:, None], batched], big[np.arange(6), batched[:, 0]], updated, divided, sliced,
+        big.reshape(2, 3, 4, 5), np.stack([big[:2], big[3:5]]), np.repeat(big, 2, axis=1), big,
+        np.full_like(big, 7), np.pad(big, [(0, 0), (0, 0), (1, 0)]),
+    ]  # fmt: skip
+    for result, want in zip(results, expected, strict=True):
+        assert result.shape == want.shape
+        np.testing.assert_allclose(result, want, rtol=1e-6)
