@@ -1,0 +1,1 @@
+"""Test suites of others, executed on the portable runtime."""

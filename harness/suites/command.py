@@ -1,0 +1,106 @@
+"""``harness suite coremltools``: arguments, progress and tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness.suites.comparisons import LEVELS, LOOSE, TIGHT_FLOAT16, TIGHT_FLOAT32, Answer, Level
+from harness.suites.coremltools import PARTS, run_suite
+from harness.suites.summary import PartResult, SuiteResult, grouped
+from harness.suites.workers import Row
+
+_NAMES: dict[Level, str] = {
+    "own": "own",
+    "loose": f"{LOOSE:g}",
+    "tight": f"{TIGHT_FLOAT16:g} / {TIGHT_FLOAT32:g}",
+}
+_LISTED = 40
+
+
+def suite_coremltools(
+    part: Annotated[
+        list[str] | None, typer.Option(help=f"Part of the suite, one of {', '.join(PARTS)}; all if not given.")
+    ] = None,
+    sample: Annotated[int, typer.Option(help="Tests of each part, chosen at random; 0 for all.", min=0)] = 400,
+    seed: Annotated[int, typer.Option(help="What the choice and the tests' random values start from.")] = 0,
+    jobs: Annotated[int, typer.Option(help="Processes at a time.", min=1)] = 1,
+    out: Annotated[Path, typer.Option(help="Folder of the results; an interrupted run goes on there.")] = Path(
+        "results/suites"
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Run coremltools' own tests on the portable runtime.
+
+    Each comparison is repeated at tolerances of ours, and for a runtime that answers zeros and for one
+    that answers with the wrong sign: what these pass is what passing is worth. Exit status 1 if a test
+    fails for which no limitation is known.
+    """
+    parts = part or list(PARTS)
+    if as_json:
+        result = run_suite(parts, sample or None, seed, jobs, out, lambda *_: None)
+        typer.echo(json.dumps(result.to_json(), indent=2))
+    else:
+        result = _run_with_progress(parts, sample or None, seed, jobs, out)
+        _print(result)
+    if result.unexplained:
+        raise typer.Exit(1)
+
+
+def _run_with_progress(parts: list[str], sample: int | None, seed: int, jobs: int, out: Path) -> SuiteResult:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(name: str, done: int, total: int, row: Row | None) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=total)
+            bars.update(tasks[name], completed=done)
+
+        return run_suite(parts, sample, seed, jobs, out, show)
+
+
+def _print(result: SuiteResult) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    counts = Table("part", "collected", "run", "predicted", "no numbers", "judged", "controls", title="Tests")
+    passed = Table("part", title="Passed, in percent, at the test's own tolerance and at ours (float16 / float32)")
+    answers: tuple[tuple[Answer, str], ...] = (("portable", ""), ("zeros", "zeros "), ("flipped", "sign "))
+    for _, label in answers:
+        for level in LEVELS:
+            passed.add_column(f"{label}{_NAMES[level]}", justify="right")
+    for part in result.parts:
+        predicted = part.count("judged", "unjudged")
+        figures = (part.collected, len(part.rows), predicted, part.count("unjudged"), len(part.judged))
+        counts.add_row(part.name, *map(str, figures), str(len(part.controls)))
+        shares = [part.share(answer, level) for answer, _ in answers for level in LEVELS]
+        passed.add_row(part.name, *("-" if share is None else f"{share:.1f}" for share in shares))
+    console.print(counts)
+    console.print(passed)
+    for part in result.parts:
+        _print_failures(part, console)
+    known = set(result.ops)
+    console.print(f"{len(known)} ops in passing tests with values other than zeros.")
+
+
+def _print_failures(part: PartResult, console: Any) -> None:
+    from rich.table import Table
+
+    for module, reason in part.not_collected.items():
+        console.print(f"{part.name}: {module} was not collected: {reason}", markup=False)
+    if not part.failures:
+        return
+    table = Table("op", "tests", "reason", "for instance", title=f"{part.name}: failures")
+    for op, _, cases in list(grouped(part.failures))[:_LISTED]:
+        first = cases[0]
+        reason = f"known: {first.limitation.reason}" if first.limitation else first.reason[:200]
+        table.add_row(op, str(len(cases)), reason, first.id.rpartition("/")[2])
+    console.print(table)

@@ -1,0 +1,194 @@
+"""pytest plugin (``-p harness.suites.plugin``): coremltools' own tests predict on the portable runtime.
+
+It installs the stand-in before anything imports coremltools, and writes a JSON line as each test
+starts and as it ends, so that a crash or a hang is known to be that test's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import importlib.util
+import inspect
+import json
+import random
+import re
+import sys
+import types
+import zlib
+from collections import Counter
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from harness.runtimes.portable import stand_in
+from harness.suites.recording import Recording, RecordingProxy, wrap_checks
+
+_TRACE_CHARACTERS = 3000
+_REASON_CHARACTERS = 600
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+
+class _Absent(types.ModuleType):
+    """Stands for a library that is not installed, so that an import at the top of a test module does not
+    hide the tests that never use it. A test that does use it is skipped."""
+
+    collecting: ClassVar[bool] = True
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__path__ = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Absent(f"{self.__name__}.{name}")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._used()
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[()]:
+        self._used()
+        return ()
+
+    def _used(self) -> _Absent:
+        if not _Absent.collecting:
+            pytest.skip(f"uses {self.__name__}, which is not installed")
+        return self
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Where results go, what the random generators start from, and which numerics are used."""
+    group = parser.getgroup("harness suites")
+    group.addoption("--suite-collected", type=Path, help="file that receives the collected ids, as JSON")
+    group.addoption("--suite-selected", type=Path, help="file of the ids to run, as JSON")
+    group.addoption("--suite-events", type=Path, help="file that receives a JSON line per event of those")
+    group.addoption("--suite-seed", type=int, default=0, help="start of the random generators, with the test's id")
+    group.addoption("--suite-numerics", default="float16", help="numerics of the portable runtime")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Before coremltools' conftest files import coremltools."""
+    stand_in.install(numerics=early_config.known_args_namespace.suite_numerics, model_proxy=RecordingProxy)
+    wrap_checks()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Marks that coremltools' tests use, and the parts of this plugin that were asked for."""
+    config.addinivalue_line("markers", "asyncio: the test is a coroutine")
+    collected, selected = config.getoption("--suite-collected"), config.getoption("--suite-selected")
+    if collected is not None:
+        config.pluginmanager.register(_Collecting(collected))
+    if selected is not None:
+        chosen = frozenset(json.loads(selected.read_text()))
+        events, seed = config.getoption("--suite-events"), config.getoption("--suite-seed")
+        config.pluginmanager.register(_Recording(chosen, events, seed))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """Test modules may import PyTorch, and one of them names it without an import."""
+    absent = {name: _Absent(name) for name in ("torch",) if importlib.util.find_spec(name) is None}
+    sys.modules.update(absent)
+    vars(builtins).update(absent)
+    try:
+        return (yield)
+    finally:
+        _Absent.collecting = False
+        for name in absent:
+            sys.modules.pop(name, None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object:
+    """Run tests that are coroutines."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
+
+
+class _Collecting:
+    """Writes the ids of all tests, and why modules or classes gave none."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.not_collected: dict[str, str] = {}
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if not report.passed:
+            self.not_collected[report.nodeid] = _reason(report)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        ids = list(stable_ids([item.nodeid for item in session.items]))
+        self.path.write_text(json.dumps({"ids": ids, "not_collected": self.not_collected}))
+
+
+class _Recording:
+    """Runs the selected tests, and writes what each predicted and how that compares."""
+
+    def __init__(self, selected: frozenset[str], path: Path, seed: int) -> None:
+        self.selected = selected
+        self.file = path.open("a", encoding="utf-8")
+        self.seed = seed
+        self.reports: list[pytest.TestReport] = []
+        self.ids: dict[str, str] = {}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        node_ids = [item.nodeid for item in items]
+        self.ids = dict(zip(node_ids, stable_ids(node_ids), strict=True))
+        items[:] = [item for item in items if self.ids[item.nodeid] in self.selected]
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._write({"started": self.ids[nodeid]})
+        self.reports = []
+        RecordingProxy.current = Recording()
+        seed = zlib.crc32(f"{self.seed} {self.ids[nodeid]}".encode())
+        random.seed(seed)
+        np.random.seed(seed)  # what the tests draw from
+        if "tensorflow" in sys.modules:
+            sys.modules["tensorflow"].random.set_seed(seed)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.reports.append(report)
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        ends = [report for report in self.reports if not report.passed]
+        row: dict[str, Any] = {"id": self.ids[nodeid], "outcome": ends[0].outcome if ends else "passed"}
+        if ends:
+            row |= {"reason": _reason(ends[0]), "trace": ends[0].longreprtext[-_TRACE_CHARACTERS:]}
+        row["seconds"] = round(sum(report.duration for report in self.reports), 3)
+        self._write(row | RecordingProxy.current.to_row())
+        RecordingProxy.current = Recording()
+
+    def _write(self, row: dict[str, Any]) -> None:
+        self.file.write(json.dumps(row) + "\n")
+        self.file.flush()
+
+
+def stable_ids(node_ids: Sequence[str]) -> Iterator[str]:
+    """pytest's ids without the addresses of objects that some of them hold, which differ in each process.
+
+    Those that are equal without are numbered in the order of collection.
+    """
+    seen: Counter[str] = Counter()
+    for node_id in node_ids:
+        plain = _ADDRESS.sub("", node_id)
+        seen[plain] += 1
+        yield plain if seen[plain] == 1 else f"{plain}#{seen[plain]}"
+
+
+def _reason(report: pytest.CollectReport | pytest.TestReport) -> str:
+    """One line: why a test or module failed, or was skipped."""
+    if isinstance(report.longrepr, tuple):
+        return str(report.longrepr[2])
+    crash = getattr(report.longrepr, "reprcrash", None)
+    lines = (str(crash.message) if crash is not None else report.longreprtext).strip().splitlines()
+    text = " ".join(line.strip() for line in (lines if crash is not None else lines[-1:]))
+    return text[:_REASON_CHARACTERS]
