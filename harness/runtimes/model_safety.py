@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import ModelFileError
+from harness.quiet import quiet_imports
 
 TRUST = "If you trust the file's author, pass --trust"
 
@@ -74,6 +75,9 @@ def check_h5(path: Path) -> None:
 
 
 def _check_keras_config(path: Path, text: str) -> None:
+    with quiet_imports():
+        import keras
+
     try:
         config = json.loads(text)
     except json.JSONDecodeError as error:
@@ -90,13 +94,18 @@ def _check_keras_config(path: Path, text: str) -> None:
                 received=class_name,
                 remedy=TRUST,
             )
-        module = node.get("module")
+        module, registered = node.get("module"), node.get("registered_name")
         if module not in (None, "builtins") and str(module).partition(".")[0] != "keras":
-            raise ModelFileError(
-                f"layer {name or class_name!r} of {path} is not Keras' own",
-                received=f"{module}.{class_name}",
-                remedy=f"Export the model as a SavedModel, which needs no Python code. {TRUST}",
-            )
+            own = f"{module}.{class_name}"
+        elif registered and ">" in str(registered) and keras.saving.get_registered_object(str(registered)) is None:
+            own = str(registered)
+        else:
+            continue
+        raise ModelFileError(
+            f"layer {name or class_name!r} of {path} is not one of Keras' own",
+            received=own,
+            remedy="Export the model as a SavedModel, which needs no Python code",
+        )
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:
@@ -188,6 +197,15 @@ def check_graph_nodes(nodes: Iterable[Any], origin: str, allowed: frozenset[str]
                 received=node.op,
                 remedy=TRUST,
             )
+
+
+def constants(graph_def: Any) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+    """Floating-point constants of a GraphDef by node name, outside its functions."""
+    import tensorflow as tf
+
+    for node in graph_def.node:
+        if node.op == "Const" and tf.as_dtype(node.attr["dtype"].type).is_floating:
+            yield node.name, tf.make_ndarray(node.attr["value"].tensor)
 
 
 def check_finite(tensors: Iterable[tuple[str, np.ndarray[Any, Any]]], model: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import warnings
 from collections.abc import Mapping
@@ -44,12 +45,13 @@ def open_model(case: ModelCase) -> SourceModel:
 
 def _open_built(case: ModelCase, model: Any) -> SourceModel:
     origin = f"model {case.name}"
-    if getattr(model, "inputs", None) and hasattr(model, "output_names"):
+    if getattr(model, "inputs", None) and getattr(model, "outputs", None):
         return _from_keras(case, model, origin, is_trusted=True)
     functions: dict[str, Any] = {
         name: value
         for name in sorted({*dir(type(model)), *getattr(model, "__dict__", {})})
-        if getattr(value := getattr(model, name, None), "input_signature", None) is not None
+        if hasattr(inspect.getattr_static(model, name, None), "get_concrete_function")
+        and (value := getattr(model, name)).input_signature
     }
     preferred = [name for name in (SERVING, "serve", "__call__") if name in functions]
     if not preferred and len(functions) != 1:
@@ -108,13 +110,16 @@ def _from_keras(case: ModelCase, model: Any, origin: str, is_trusted: bool) -> S
         for name, tensor in zip(clean_names(given, "input", made_up), model.inputs, strict=True)
     )
 
+    # A sequential model does not list its outputs' names.
+    given_outputs = list(getattr(model, "output_names", None) or [model.layers[-1].name])
+    made_up_outputs = [_is_counted(model, name) for name in given_outputs]
+
     def call(*tensors: Any) -> Mapping[str, Any]:
         result = model(tensors[0] if len(tensors) == 1 else list(tensors), training=False)
         if isinstance(result, Mapping):
             return dict(zip(clean_names(list(result), "output"), result.values(), strict=True))
         results = list(result) if isinstance(result, list | tuple) else [result]
-        made_up = [_is_counted(model, name) for name in model.output_names]
-        return dict(zip(clean_names(model.output_names, "output", made_up), results, strict=True))
+        return dict(zip(clean_names(given_outputs, "output", made_up_outputs), results, strict=True))
 
     return SourceModel(case.name, inputs, call, model, origin, is_trusted)
 
@@ -155,7 +160,8 @@ def _open_saved_model(case: ModelCase, path: Path) -> SourceModel:
 def _from_concrete(case: ModelCase, function: Any, owner: Any, origin: str, is_trusted: bool) -> SourceModel:
     """A concrete function of tensors, by name as in a SavedModel's signature, or by position."""
     tf = import_tensorflow()
-    positional, keywords = function.structured_input_signature
+    positional, unordered = function.structured_input_signature
+    keywords = dict(sorted(unordered.items()))  # a signature has no order of its own
     specs = [*positional, *keywords.values()]
     if not specs or not all(isinstance(spec, tf.TensorSpec) for spec in specs):
         raise ModelFileError(

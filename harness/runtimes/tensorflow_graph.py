@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from harness.errors import HarnessError, InputError, ModelFileError
 from harness.quiet import quiet_imports
 from harness.runtimes import model_safety
@@ -103,6 +105,9 @@ class SourceModel:
             model_safety.check_graph(concrete.graph.as_graph_def(), self.origin)
         # coremltools and tf2onnx read If and While, not the Switch and Merge that they would be lowered to.
         constant = convert_variables_to_constants_v2(concrete, lower_control_flow=False, aggressive_inlining=True)
+        # Of constants NaN alone is refused: a mask may well be full of infinity.
+        folded = model_safety.constants(constant.graph.as_graph_def())
+        model_safety.check_finite(((name, values) for name, values in folded if np.isnan(values).any()), self.origin)
         return _with_clean_names(self.name, constant, inputs, names)
 
     def _fixed(self, spec: TensorSpec, shape: tuple[int, ...] | None) -> tuple[int, ...]:
