@@ -64,6 +64,10 @@ class CompiledBlock:
         of its last turn.
         """
         values = dict(environment)
+        if observed is not None:
+            for name in self.observe:
+                if name in values or name in self.constants:
+                    observed[name] = values[name] if name in values else self.constants[name]
         for step in self.steps:
             step.run(values, observed)
             if observed is not None:
@@ -328,9 +332,7 @@ def _defined(block: Block) -> set[str]:
 def _groups(operations: Sequence[Operation]) -> list[list[Operation]]:
     """Runs of lowered ops, as long as dependencies let them be; every other op alone."""
     producer = {output.name: i for i, item in enumerate(operations) for output in item.outputs}
-    waits: list[set[int]] = [
-        {producer[name] for name in item.uses() if name in producer} for item in operations
-    ]
+    waits: list[set[int]] = [{producer[name] for name in item.uses() if name in producer} for item in operations]
     previous: int | None = None
     for index, item in enumerate(operations):
         if item.type in _ORDERED or item.type in _CONTROL_FLOW:
@@ -365,4 +367,3 @@ def _plan_releases(steps: list[Step], keep: set[str]) -> None:
             last[name] = index
     for index, step in enumerate(steps):
         step.frees = tuple(name for name, at in last.items() if at == index and name not in keep)
-

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from harness.runtimes.portable.features import Features, read_features
 from harness.runtimes.portable.numerics import Numerics, check_numerics
 from harness.runtimes.portable.ops.state import StateBuffer
 from harness.runtimes.portable.package import open_package
-from harness.runtimes.portable.program import Function, StateType, TensorType, Type, Value, read_program
+from harness.runtimes.portable.program import Block, Function, StateType, TensorType, Type, Value, read_program
 from harness.tensors import Array
 
 # Flexible models are compiled once for each set of input shapes; this many are kept.
@@ -52,11 +54,20 @@ class PortableModel:
     """A function of a converted program, ready to predict. ``predict`` may be called from several
     threads at once."""
 
-    def __init__(self, function: Function, features: Features, numerics: Numerics, observe: frozenset[str], name: str) -> None:
+    def __init__(
+        self, function: Function, features: Features, numerics: Numerics, observe: frozenset[str], name: str
+    ) -> None:
         self.name = name
         self.function = function
         self.features = features
         self.numerics = numerics
+        known = set(_observable(function.block)) | {spec.name for spec in features.inputs}
+        for unknown in sorted(observe - known):
+            raise UnknownNameError(
+                f"model {name} computes no value of that name",
+                received=repr(unknown),
+                supported=get_close_matches(unknown, known) or sorted(known)[:10],
+            )
         self._observe = observe
         self._compiled: OrderedDict[tuple[tuple[int, ...], ...], tuple[Compiler, CompiledBlock]] = OrderedDict()
         self._lock = threading.Lock()
@@ -81,7 +92,8 @@ class PortableModel:
         return self._run(inputs, state)[0]
 
     def observe(self, inputs: Mapping[str, Any], state: State | None = None) -> dict[str, Array]:
-        """The values named by ``observe`` at loading, by their MIL names."""
+        """The values named by ``observe`` at loading, by their MIL names; a value of a branch that was not
+        taken is absent."""
         return self._run(inputs, state)[1]
 
     def _run(self, inputs: Mapping[str, Any], state: State | None) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -96,8 +108,11 @@ class PortableModel:
         if state is not None:
             arrays |= {value.name: StateBuffer(state.buffers, value.name) for value in self.features.states}
         observed: dict[str, Array] = {}
-        values = block.run(arrays, observed)
-        return self.features.results(dict(zip(block.outputs, values, strict=True))), observed
+        values = dict(zip(block.outputs, block.run(arrays, observed), strict=True))
+        # The caller may write into what it receives: not into the model's constants or its own inputs.
+        for name in values.keys() & (block.constants.keys() | arrays.keys()):
+            values[name] = copy(values[name])
+        return self.features.results(values), observed
 
     def _compile(self, shapes: dict[str, tuple[int, ...]]) -> CompiledBlock:
         flexible = [spec.name for spec in self.features.inputs if spec.is_flexible]
@@ -113,6 +128,15 @@ class PortableModel:
                 self._compiled[key] = (compiler, compiler.block(self.function.block, types, {}))
             self._compiled.move_to_end(key)
             return self._compiled[key][1]
+
+
+def _observable(block: Block) -> Iterator[str]:
+    """Names of all values that a block computes, those of inner blocks included."""
+    for operation in block.operations:
+        yield from (output.name for output in operation.outputs)
+        for inner in operation.blocks:
+            yield from (value.name for value in inner.inputs)
+            yield from _observable(inner)
 
 
 def _with_shape(value: Value, shape: tuple[int, ...] | None) -> Type:

@@ -41,6 +41,7 @@ class TensorType:
 
     @property
     def rank(self) -> int:
+        """The number of axes."""
         return len(self.shape)
 
     @property
@@ -95,6 +96,7 @@ class Constant:
 
     @cached_property
     def value(self) -> Any:
+        """The literal itself; read from the weight file at first use."""
         if self.weights is None or not isinstance(self.type, TensorType):
             return self.immediate
         shape = _static_shape(self.type, "a constant")
@@ -243,9 +245,7 @@ class _Reader:
             tensor = proto.tensorType
             dtype = _DTYPES.get(tensor.dataType)
             if dtype is None:
-                raise PackageError(
-                    "a tensor has an unknown type", received=tensor.dataType, supported=_DTYPES.values()
-                )
+                raise PackageError("a tensor has an unknown type", received=tensor.dataType, supported=_DTYPES.values())
             if tensor.rank != len(tensor.dimensions):
                 raise PackageError(f"a tensor of rank {tensor.rank} has {len(tensor.dimensions)} dimensions")
             return TensorType(dtype, tuple(_dimension(dimension) for dimension in tensor.dimensions))
