@@ -8,6 +8,7 @@ from harness.errors import PackageError
 from harness.runtimes.portable.onnx_graph import Tensor, cast_to, constant, op
 from harness.runtimes.portable.ops.resize import check_sampling_mode, sampling_points
 from harness.runtimes.portable.ops.sampling import bilinear, pixel_rows
+from harness.runtimes.portable.ops.sizes import minus, shape_vector, size_of
 from harness.runtimes.portable.registry import lowers
 
 # Where height and width (start and end, or middle and size) stand in a box.
@@ -22,8 +23,7 @@ _BOX_MODES = {
 @lowers("crop", moves=True)
 def crop(x: Tensor, crop_height: tuple[int, ...], crop_width: tuple[int, ...]) -> Tensor:
     """The last two axes without the first and the last elements that are counted."""
-    size = op.Shape(x, start=x.rank - 2)
-    ends = op.Sub(size, [crop_height[1], crop_width[1]])
+    ends = shape_vector([minus(size_of(x, -2), crop_height[1]), minus(size_of(x, -1), crop_width[1])])
     return op.Slice(x, [crop_height[0], crop_width[0]], ends, [-2, -1])
 
 

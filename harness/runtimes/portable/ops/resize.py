@@ -8,11 +8,9 @@ import numpy as np
 
 from harness.errors import PackageError
 from harness.runtimes.portable.onnx_graph import Tensor, cast_to, constant, op
+from harness.runtimes.portable.ops.sizes import Size, shape_vector, size_of
 from harness.runtimes.portable.program import TensorType
 from harness.runtimes.portable.registry import lowers
-
-# A size: known, or a one-element int64 tensor.
-Size = int | Tensor
 
 SAMPLING_MODES = ("DEFAULT", "STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "OFFSET_CORNERS", "UNALIGN_CORNERS")
 # Those that ONNX's Resize has: (its coordinate_transformation_mode).
@@ -58,11 +56,6 @@ def sampling_points(mode: str, start: Tensor, end: Tensor, count: Size) -> Tenso
     return op.Add(start, op.Min(op.Max(points, constant(np.zeros(1, np.float32))), extent))
 
 
-def _size(x: Tensor, axis: int) -> Size:
-    size = x.shape[axis] if x.shape is not None else None
-    return op.Shape(x, start=axis % x.rank, end=axis % x.rank + 1) if size is None else size
-
-
 def _last_index(size: Size) -> Tensor:
     if isinstance(size, int):
         return constant(np.array([size - 1], np.int64))
@@ -74,7 +67,7 @@ def _whole_axis(mode: str, size: Size, target: Size) -> Tensor:
 
 
 def _linear_along(x: Tensor, axis: int, target: Size, mode: str) -> Tensor:
-    size = _size(x, axis)
+    size = size_of(x, axis)
     points = _whole_axis(mode, size, target)
     below = op.Floor(points)
     first = cast_to(below, "int64")
@@ -89,7 +82,7 @@ def _linear_along(x: Tensor, axis: int, target: Size, mode: str) -> Tensor:
 def _nearest_along(x: Tensor, axis: int, target: Size, mode: str) -> Tensor:
     """``mode`` ASYMMETRIC is floor(i * size / target), in integers; DEFAULT and UNALIGN_CORNERS take the
     pixel under the middle of the output's pixel; the others round their grid points, halves up."""
-    size = _size(x, axis)
+    size = size_of(x, axis)
     if isinstance(size, int) and size == target and mode != "OFFSET_CORNERS":
         return x
     if mode in ("ASYMMETRIC", "DEFAULT", "UNALIGN_CORNERS"):
@@ -119,8 +112,8 @@ def _onnx_resize(
         factors = (wanted / sizes).astype(np.float32)
         if np.array_equal(np.floor(sizes.astype(np.float32) * factors), wanted):
             scales = np.concatenate([np.ones(kept, np.float32), factors])
-    pieces = [[target] if isinstance(target, int) else target for target in targets]
-    new_shape = None if scales is not None else op.Concat(op.Shape(x, end=kept), *pieces, axis=0)
+    kept_sizes = [size_of(x, axis) for axis in range(kept)]
+    new_shape = None if scales is not None else shape_vector([*kept_sizes, *targets])
     return op.Resize(
         x, None, scales, new_shape, mode=mode, coordinate_transformation_mode=coordinates, nearest_mode=nearest_mode
     )
@@ -138,7 +131,7 @@ def _linear(x: Tensor, targets: Sequence[Size], mode: str) -> Tensor:
 
 def _nearest(x: Tensor, targets: Sequence[Size], mode: str) -> Tensor:
     """Nearest neighbour along the last axes; ONNX's Resize rounds as MIL does for whole factors only."""
-    sizes = [_size(x, axis) for axis in range(-len(targets), 0)]
+    sizes = [size_of(x, axis) for axis in range(-len(targets), 0)]
     whole = all(
         isinstance(size, int) and isinstance(target, int) and size > 0 and target % size == 0
         for size, target in zip(sizes, targets, strict=True)
@@ -154,7 +147,7 @@ def _scaled(x: Tensor, axis: int, scale: float, declared: int | None) -> Size:
     """floor(size * scale), in float32 as coremltools infers it."""
     if declared is not None:
         return declared
-    size = _size(x, axis)
+    size = size_of(x, axis)
     if isinstance(size, int):
         return int(np.floor(np.float32(scale) * np.float32(size)))
     return cast_to(op.Floor(op.Mul(cast_to(size, "fp32"), scale)), "int64")
@@ -234,7 +227,7 @@ def resize(
     for axis in range(-resized_dims, 0):
         if shape.value is not None:
             target = int(shape.value[axis])
-            targets.append(target if target else _size(x, axis))
+            targets.append(target if target else size_of(x, axis))
             continue
         chosen = cast_to(op.Slice(shape, [axis], [axis + 1 or 2**31], [0]), "int64")
         kept = op.Shape(x, start=x.rank + axis, end=x.rank + axis + 1)

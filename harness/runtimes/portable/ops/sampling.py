@@ -6,6 +6,7 @@ import numpy as np
 
 from harness.errors import PackageError
 from harness.runtimes.portable.onnx_graph import Tensor, cast_to, constant, op
+from harness.runtimes.portable.ops.sizes import shape_vector, size_of
 from harness.runtimes.portable.registry import lowers
 
 _PADDING_MODES = ("constant", "border", "reflection", "symmetric")
@@ -25,8 +26,7 @@ def gather_pixels(rows: Tensor, image: Tensor, size: Tensor, y: Tensor, x: Tenso
 
 def pixel_rows(x: Tensor) -> Tensor:
     """(B, C, H, W) as (B * H * W, C)."""
-    channels = op.Shape(x, start=1, end=2)
-    return op.Reshape(op.Transpose(x, perm=[0, 2, 3, 1]), op.Concat([-1], channels, axis=0))
+    return op.Reshape(op.Transpose(x, perm=[0, 2, 3, 1]), shape_vector([-1, size_of(x, 1)]))
 
 
 def bilinear(rows: Tensor, image: Tensor, size: Tensor, y: Tensor, x: Tensor, outside: float | None) -> Tensor:

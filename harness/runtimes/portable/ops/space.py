@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harness.errors import PackageError
 from harness.runtimes.portable.onnx_graph import Tensor, op
+from harness.runtimes.portable.ops.sizes import minus, over, shape_vector, size_of, times
 from harness.runtimes.portable.registry import lowers
 from harness.tensors import Array
 
@@ -30,9 +31,9 @@ def pixel_shuffle(x: Tensor, upscale_factor: int) -> Tensor:
 def pixel_unshuffle(x: Tensor, downscale_factor: int) -> Tensor:
     """The inverse of pixel_shuffle: space_to_depth of one channel at a time."""
     blocks = op.SpaceToDepth(op.Reshape(x, [-1, 1, 0, 0]), blocksize=downscale_factor)
-    channels = op.Mul(op.Shape(x, start=1, end=2), downscale_factor**2)
-    batch, height_and_width = op.Shape(x, end=1), op.Shape(blocks, start=2)
-    return op.Reshape(blocks, op.Concat(batch, channels, height_and_width, axis=0), allowzero=1)
+    batch, channels, height, width = (size_of(x, axis) for axis in range(4))
+    sizes = [batch, times(channels, downscale_factor**2), over(height, downscale_factor), over(width, downscale_factor)]
+    return op.Reshape(blocks, shape_vector(sizes), allowzero=1)
 
 
 def _pairs(block_shape: tuple[int, ...], amounts: Array, what: str) -> tuple[int, int, list[list[int]]]:
@@ -49,24 +50,21 @@ def space_to_batch(x: Tensor, block_shape: tuple[int, ...], paddings: Array) -> 
     """Pixel (i, j) of each block of ``x`` (N, C, H, W), padded with zeros, becomes image (i * b + j) * N + n."""
     high, wide, ((top, bottom), (left, right)) = _pairs(block_shape, paddings, "paddings")
     padded = op.Pad(x, [0, 0, top, left, 0, 0, bottom, right])
-    batch_and_channels = op.Shape(padded, end=2)
-    size = op.Div(op.Shape(padded, start=2), [high, wide])
-    rows, columns = op.Slice(size, [0], [1]), op.Slice(size, [1], [2])
-    split = op.Reshape(padded, op.Concat(batch_and_channels, rows, [high], columns, [wide], axis=0), allowzero=1)
+    batch, channels = size_of(padded, 0), size_of(padded, 1)
+    rows, columns = over(size_of(padded, 2), high), over(size_of(padded, 3), wide)
+    split = op.Reshape(padded, shape_vector([batch, channels, rows, high, columns, wide]), allowzero=1)
     moved = op.Transpose(split, perm=[3, 5, 0, 1, 2, 4])
-    batch = op.Mul(op.Slice(batch_and_channels, [0], [1]), high * wide)
-    channels = op.Slice(batch_and_channels, [1], [2])
-    return op.Reshape(moved, op.Concat(batch, channels, size, axis=0), allowzero=1)
+    return op.Reshape(moved, shape_vector([times(batch, high * wide), channels, rows, columns]), allowzero=1)
 
 
 @lowers("batch_to_space", moves=True)
 def batch_to_space(x: Tensor, block_shape: tuple[int, ...], crops: Array) -> Tensor:
     """The inverse of space_to_batch: ``crops`` are cut off where it padded."""
     high, wide, ((top, bottom), (left, right)) = _pairs(block_shape, crops, "crops")
-    shape = op.Shape(x)
-    batch = op.Div(op.Slice(shape, [0], [1]), high * wide)
-    split = op.Reshape(x, op.Concat([high, wide], batch, op.Slice(shape, [1], [4]), axis=0), allowzero=1)
+    batch, channels, rows, columns = (size_of(x, axis) for axis in range(4))
+    batch = over(batch, high * wide)
+    split = op.Reshape(x, shape_vector([high, wide, batch, channels, rows, columns]), allowzero=1)
     moved = op.Transpose(split, perm=[2, 3, 4, 0, 5, 1])
-    size = op.Mul(op.Slice(shape, [2], [4]), [high, wide])
-    joined = op.Reshape(moved, op.Concat(batch, op.Slice(shape, [1], [2]), size, axis=0), allowzero=1)
-    return op.Slice(joined, [top, left], op.Sub(size, [bottom, right]), [2, 3])
+    size = [times(rows, high), times(columns, wide)]
+    joined = op.Reshape(moved, shape_vector([batch, channels, *size]), allowzero=1)
+    return op.Slice(joined, [top, left], shape_vector([minus(size[0], bottom), minus(size[1], right)]), [2, 3])
