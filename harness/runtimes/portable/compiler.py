@@ -98,6 +98,7 @@ class Compiler:
             types.update((output.name, output.type) for output in operation.outputs)
             if not self._fold(operation, types, constants):
                 pending.append(operation)
+        pending = _needed(pending, {*block.outputs, *self.observe})
         steps = [
             self._segment(group, pending, block.outputs, types, constants)
             if group[0].type in LOWERINGS
@@ -105,7 +106,7 @@ class Compiler:
             for group in _groups(pending)
         ]
         # The sessions hold their own weights; only what is read beside them is kept.
-        needed = set(block.outputs)
+        needed = set(block.outputs) | self.observe
         for operation in pending:
             if operation.type not in LOWERINGS:
                 needed.update(operation.uses())
@@ -327,6 +328,18 @@ def _dtype(type_: Type) -> str:
 
 def _defined(block: Block) -> set[str]:
     return {output.name for operation in block.operations for output in operation.outputs}
+
+
+def _needed(operations: Sequence[Operation], wanted: set[str]) -> list[Operation]:
+    """Without those whose results nothing reads; what writes state stays."""
+    wanted = set(wanted)
+    kept = []
+    for operation in reversed(operations):
+        names = {output.name for output in operation.outputs}
+        if not names or operation.type in _ORDERED or operation.blocks or names & wanted:
+            kept.append(operation)
+            wanted.update(operation.uses())
+    return kept[::-1]
 
 
 def _groups(operations: Sequence[Operation]) -> list[list[Operation]]:
