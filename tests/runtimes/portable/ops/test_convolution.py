@@ -181,6 +181,19 @@ def test_conv_quantized(channels: int) -> None:
         convolution.conv_quantized(handle, weight, "linear", scale, offset, nbits=3)
 
 
+def test_conv_quantized_in_a_program(run: Function) -> None:
+    x, weight = noise(1, 2, 5, 5), np.random.default_rng(0).integers(0, 255, (3, 2, 3, 3)).astype(np.uint8)
+    [result] = run(
+        lambda x: mb.conv_quantized(
+            x=x, weight=weight, quantization_type="linear", quant_scale=np.float32(0.01), quant_bias=np.float32(-1),
+            strides=[2, 1], pad_type="same",
+        ),
+        {"x": x},
+    )  # fmt: skip
+    expected = convolved(x, weight * 0.01 - 1, same((5, 5), [3, 3], [2, 1], False), [2, 1], [1, 1])
+    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4)
+
+
 # x, weight, strides, dilations, groups, arguments, crop of each axis (negative: appended)
 TRANSPOSED: list[tuple[Any, ...]] = [
     ((1, 2, 5), (2, 3, 4), [2], [1], 1, {}, [(0, 0)]),
