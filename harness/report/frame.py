@@ -1,0 +1,72 @@
+"""Records as a pandas DataFrame, with the statistics that derive from their samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any, get_args, get_type_hints
+
+import pandas as pd
+
+from harness.record import Record
+from harness.timing import Timing
+
+CELL = ["model", "route", "precision", "runtime", "compute_unit"]
+
+# Milliseconds, but for the count, the ratio and the text.
+DERIVED = [
+    "sample_count", "median_ms", "median_low_ms", "median_high_ms", "quartile_low_ms", "quartile_high_ms", "p95_ms",
+    "reference_median_ms", "ratio", "stability",
+]  # fmt: skip
+
+
+def to_frame(records: Iterable[Record]) -> pd.DataFrame:
+    """One row a record, in the order given: every field of Record, then ``DERIVED``.
+
+    ``median_low_ms`` and ``median_high_ms`` bound the median with 95 % confidence; ``ratio`` is the median
+    over the reference's median in the same schedule; ``stability`` is a tuple of warnings. What a record
+    does not have is NaN.
+    """
+    rows = [_row(record) for record in records]
+    frame = pd.DataFrame(rows, columns=[item.name for item in fields(Record)] + DERIVED)
+    return frame.astype(dict.fromkeys(_number_columns(), "float64"))
+
+
+def _number_columns() -> list[str]:
+    hints = get_type_hints(Record)
+    optional = [name for name, hint in hints.items() if type(None) in get_args(hint)]
+    return [*optional, *(name for name in DERIVED if name.endswith("_ms")), "ratio"]
+
+
+def _row(record: Record) -> dict[str, Any]:
+    timing, reference = Timing(record.samples, record.warm_up), Timing(record.reference_samples, record.warm_up)
+    low, high = timing.median_interval or (None, None)
+    quartile_low, quartile_high = timing.quartiles or (None, None)
+    seconds = {
+        "median_ms": timing.median,
+        "median_low_ms": low,
+        "median_high_ms": high,
+        "quartile_low_ms": quartile_low,
+        "quartile_high_ms": quartile_high,
+        "p95_ms": timing.p95,
+        "reference_median_ms": reference.median,
+    }
+    return {
+        **{item.name: getattr(record, item.name) for item in fields(record)},
+        **{name: math.nan if value is None else value * 1000 for name, value in seconds.items()},
+        "sample_count": len(record.samples),
+        "ratio": timing.median / reference.median if timing.median and reference.median else math.nan,
+        "stability": _stability(timing, reference, record),
+    }
+
+
+def _stability(timing: Timing, reference: Timing, record: Record) -> tuple[str, ...]:
+    of_reference = (f"{record.reference}'s {warning}" for warning in reference.warnings)
+    return tuple(dict.fromkeys((*timing.warnings, *of_reference)))
+
+
+def latest(frame: pd.DataFrame) -> pd.DataFrame:
+    """The record of each cell that started last: in the order given if all are of one run, else by cell."""
+    newest = frame.sort_values("started", kind="stable").drop_duplicates(CELL, keep="last")
+    return newest.sort_index() if newest["run"].nunique() == 1 else newest.sort_values(CELL, kind="stable")
