@@ -55,7 +55,7 @@ def benchmark_unet(channels: Sequence[int] = (32, 64, 128, 256), size: int = 256
     model = unet(channels, size)
     correction = model.get_layer("correction")
     random = np.random.default_rng(0)
-    correction.set_weights([random.normal(0, 0.05, w.shape).astype(np.float32) for w in correction.get_weights()])
+    correction.set_weights([random.normal(0, 0.2, w.shape).astype(np.float32) for w in correction.get_weights()])
     return model
 
 

@@ -13,6 +13,7 @@ from harness.artifact import Artifact
 from harness.errors import ConversionError, StoreError, UnknownNameError
 from harness.quiet import quiet_conversion, quiet_imports
 from harness.routes.base import Route
+from harness.runtimes.model_safety import first_line
 from harness.runtimes.tensorflow import FrozenGraph
 from harness.tensors import TensorSpec, describe_shape
 
@@ -70,7 +71,7 @@ class NativeRoute(Route):
         except Exception as error:  # coremltools raises whatever its translators and passes do
             raise ConversionError(
                 f"coremltools cannot convert {graph.name}{_at_node(error.__traceback__)}",
-                received=_one_line(error),
+                received=first_line(error),
                 remedy="Try another route, or replace the operator",
             ) from error
         description = model.get_spec().description
@@ -144,10 +145,6 @@ def _at_node(trace: TracebackType | None) -> str:
     return ""
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
-
-
 def _save(model: Any, destination: Path) -> None:
     """Beside the destination first, then renamed, so that no half package is ever found there."""
     try:
@@ -162,6 +159,6 @@ def _save(model: Any, destination: Path) -> None:
     except (OSError, RuntimeError, shutil.Error) as error:
         raise StoreError(
             f"package {destination} cannot be written",
-            received=_one_line(error),
+            received=first_line(error),
             remedy="Check that the folder is writable and the disk is not full",
         ) from error

@@ -229,4 +229,4 @@ def check_finite(tensors: Iterable[tuple[str, np.ndarray[Any, Any]]], model: str
 def first_line(error: BaseException) -> str:
     """The message of a library's error, cut to one line of readable length."""
     lines = str(error).strip().splitlines()
-    return (lines[0][:200] if lines else "") or type(error).__name__
+    return (lines[0][:200].rstrip(" .:") if lines else "") or type(error).__name__
