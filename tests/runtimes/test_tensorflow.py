@@ -330,6 +330,37 @@ def test_resources_of_a_saved_model_want_trust(tmp_path: Path) -> None:
         open_model(case_from_file(tmp_path / "table"))
 
 
+def version_1(folder: Path, *, harmful: bool) -> Path:
+    """A SavedModel of TensorFlow 1, whose initialisation writes a file where ``harmful``."""
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        vector = v1.placeholder(tf.float32, (None, 2), "vector")
+        doubled = vector * v1.get_variable("scale", (2,), initializer=v1.constant_initializer(2))
+        session.run(v1.global_variables_initializer())
+        initialise = tf.raw_ops.SaveV2(
+            prefix=str(folder / "harm"), tensor_names=["x"], shape_and_slices=[""], tensors=[tf.constant(1.0)]
+        )
+        signature = v1.saved_model.predict_signature_def({"vector": vector}, {"doubled": doubled})
+        builder = v1.saved_model.Builder(str(folder / "saved"))
+        builder.add_meta_graph_and_variables(
+            session, ["serve"], {"serving_default": signature}, main_op=initialise if harmful else None
+        )
+        builder.save()
+    return folder / "saved"
+
+
+def test_saved_models_of_version_1(tmp_path: Path) -> None:
+    graph = load_graph(case_from_file(version_1(tmp_path, harmful=False)))
+    outputs = load_frozen(graph).predict({"vector": np.array([[1, 5]], np.float32)})
+    np.testing.assert_array_equal(outputs["doubled"], [[2, 10]])
+
+
+def test_initialisation_that_writes_files(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"received SaveV2.*--trust"):
+        open_model(case_from_file(version_1(tmp_path, harmful=True)))
+    assert not list(tmp_path.glob("harm*"))
+
+
 def test_custom_operators(tmp_path: Path, files: Mapping[str, Path]) -> None:
     graph = tf.compat.v1.GraphDef()
     graph.ParseFromString(files["model.pb"].read_bytes())
