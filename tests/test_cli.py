@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -87,7 +88,10 @@ def test_run_stores_and_reports_a_users_model(harness: Harness, flexible_model: 
     assert "(1, 40, 56, 3)" in str(float32["input_shapes"])
     assert all(len(list(record["samples"])) == 6 for record in found)  # type: ignore[call-overload]
     (folder,) = Path("out").glob("*/")
-    assert (folder / "report.md").read_text().count(".png") == 2
+    report = (folder / "report.md").read_text()
+    pictures = list(folder.glob("*.png"))
+    assert len(pictures) == 2
+    assert all(f"({picture.name})" in report for picture in pictures)
     assert "small" in done.out
 
     again = harness("run", flexible_model, "--inputs", photo, "--samples", "0", "--out", "out", "--json")
@@ -194,20 +198,27 @@ def test_read_only_folder(harness: Harness, flexible_model: Path, photo: Path, t
     assert harness("run", flexible_model, "--inputs", photo, "--out", folder).code == 2
 
 
-def test_full_disk_keeps_what_is_stored(harness: Harness, flexible_model: Path, photo: Path) -> None:
+def test_full_disk_keeps_what_is_stored(
+    harness: Harness, flexible_model: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert harness("run", flexible_model, "--inputs", photo, "--samples", "0", "--out", "out").code == 0
     (file,) = Path("out").glob("*/records.jsonl")
-    before = file.read_bytes()
-    file.unlink()
-    if not Path("/dev/full").exists():
-        pytest.skip("no /dev/full")
-    file.symlink_to("/dev/full")
-    done = harness("run", "--resume", "--out", "out")
+    first = file.read_bytes().splitlines(keepends=True)[0]
+    file.write_bytes(first)
+
+    def full(descriptor: int, content: bytes) -> None:
+        os.write(descriptor, content[:10])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("harness.store._write", full)
+        done = harness("run", "--resume", "--out", "out")
     assert done.code == 2
     assert "Traceback" not in done.err
-    file.unlink()
-    file.write_bytes(before)
-    assert harness("report", "out").code == 0
+    assert str(file) in done.err
+    assert file.read_bytes() == first
+    assert harness("run", "--resume", "--out", "out").code == 0
+    assert len(records(Path("out"))) == 2
 
 
 def test_lists_and_cache(harness: Harness, flexible_model: Path, photo: Path) -> None:
