@@ -61,20 +61,15 @@ def parse_rules(text: str) -> tuple[Rule, ...]:
     for part in text.split(","):
         found = re.fullmatch(r"\s*(?:(status)|(accuracy|latency)(?:\s*>\s*(\d+(?:\.\d+)?))?)\s*", part)
         factor = float(found[3]) if found and found[3] else 1.0
-        if found is None or factor < 1:
+        kind: Kind = "status" if found is None or found[1] else "accuracy" if found[2] == "accuracy" else "latency"
+        least = ACCURACY_FACTOR if kind == "accuracy" else 1.0
+        if found is None or (found[3] and factor < least):
             raise UsageError(
                 "this is no rule",
                 received=repr(part.strip()),
-                supported=[
-                    "status",
-                    "accuracy",
-                    "accuracy>FACTOR",
-                    "latency",
-                    "latency>FACTOR",
-                    "with a FACTOR from 1",
-                ],
+                supported="status, accuracy, latency, "
+                f"accuracy>FACTOR with a factor from {ACCURACY_FACTOR}, latency>FACTOR with a factor from 1",
             )
-        kind: Kind = "status" if found[1] else "accuracy" if found[2] == "accuracy" else "latency"
         rules.append(Rule(kind, factor))
     return tuple(rules)
 
@@ -176,7 +171,6 @@ def changes_table(changes: list[Change]) -> Table | Text:
     table.add_column("Verdict", overflow="fold")
     units = {"status": "status", "accuracy": "max error", "latency": "median ms"}
     for change in changes:
-        cell = Text(" ".join(change.cell))
         quotient = "" if change.change is None else f"{change.change:.2f}"
         verdict = change.verdict + (f": {change.reason}" if change.reason else "")
         style = "bold red" if change.breaks else {"better": "green", "worse": "yellow"}.get(change.verdict, "dim")

@@ -170,8 +170,9 @@ def milliseconds(value: float) -> str:
     """Three significant digits: ``0.123``, ``12.3``, ``1230``."""
     if math.isnan(value):
         return NOTHING
-    decimals = 2 - math.floor(math.log10(value)) if value > 0 else 0
-    return f"{round(value, decimals):.{min(max(decimals, 0), 6)}f}"
+    rounded = float(f"{value:.3g}")
+    decimals = 2 - math.floor(math.log10(rounded)) if rounded > 0 else 0
+    return f"{rounded:.{max(decimals, 0)}f}"
 
 
 def _interval(low: float, high: float) -> str:
