@@ -97,6 +97,8 @@ class Compiler:
         for operation in block.operations:
             types.update((output.name, output.type) for output in operation.outputs)
             if not self._fold(operation, types, constants):
+                if operation.type not in _CONTROL_FLOW:
+                    _implementation(operation)
                 pending.append(operation)
         pending = _needed(pending, {*block.outputs, *self.observe})
         steps = [
@@ -352,9 +354,6 @@ def _groups(operations: Sequence[Operation]) -> list[list[Operation]]:
             if previous is not None:
                 waits[index].add(previous)
             previous = index
-    for item in operations:
-        if item.type not in LOWERINGS and item.type not in _CONTROL_FLOW:
-            _implementation(item)
     groups: list[list[Operation]] = []
     left = list(range(len(operations)))
     done: set[int] = set()
