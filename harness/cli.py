@@ -38,12 +38,20 @@ Models = Annotated[Path, typer.Option("--models", help="The folder of model case
 
 @app.command()
 def run(
-    models: Annotated[list[str] | None, typer.Argument(help="Names from models/, or model files. All by default.")] = None,
+    models: Annotated[
+        list[str] | None, typer.Argument(help="Names from models/, or model files. All by default.")
+    ] = None,
     route: Annotated[list[str] | None, typer.Option(help="Conversion route, repeatable. All by default.")] = None,
-    precision: Annotated[list[str] | None, typer.Option(help="float32 or float16, repeatable. Both by default.")] = None,
-    runtime: Annotated[list[str] | None, typer.Option(help="Runtime, repeatable. All of this machine by default.")] = None,
+    precision: Annotated[
+        list[str] | None, typer.Option(help="float32 or float16, repeatable. Both unless given.")
+    ] = None,
+    runtime: Annotated[
+        list[str] | None, typer.Option(help="Runtime, repeatable. All of this machine unless given.")
+    ] = None,
     compute_unit: Annotated[list[str] | None, typer.Option(help="Compute unit, repeatable. All by default.")] = None,
-    inputs: Annotated[list[Path] | None, typer.Option(help="Photographs or .npy files, one for each input in order.")] = None,
+    inputs: Annotated[
+        list[Path] | None, typer.Option(help="Photographs or .npy files, one for each input in order.")
+    ] = None,
     out: Out = RESULTS,
     models_folder: Models = MODELS,
     samples: Annotated[int, typer.Option(min=0, help="Timed predictions in each cell; 0 times nothing.")] = 20,
@@ -191,7 +199,13 @@ def _progress(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
-    columns = (SpinnerColumn(), MofNCompleteColumn(), BarColumn(24), TimeElapsedColumn(), TextColumn("{task.description}"))
+    columns = (
+        SpinnerColumn(),
+        MofNCompleteColumn(),
+        BarColumn(24),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
     with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
         task = bar.add_task("starting", total=total, completed=done)
 
@@ -291,9 +305,7 @@ def _plugin_rows(group: str) -> list[dict[str, str]]:
     from harness import plugins
 
     load: Callable[[str], Any] = plugins.route if group == plugins.ROUTES else plugins.runtime
-    return [
-        {"name": name, "available": load(name).unavailable() or "yes"} for name in plugins.names(group)
-    ]
+    return [{"name": name, "available": load(name).unavailable() or "yes"} for name in plugins.names(group)]
 
 
 def _limitation_rows() -> list[dict[str, str]]:

@@ -1,15 +1,15 @@
 """Every error harness raises on purpose.
 
-    HarnessError
-    ├── UsageError              the command, the caller or the caller's file is wrong (exit 2)
-    │   ├── ModelFileError      a model file is missing, of another format, truncated or unsafe
-    │   ├── InputError          inputs do not fit the model: name, shape, type, mode, values
-    │   └── UnknownNameError    no such model, route, runtime, operator, ...
-    ├── ConversionError         a route could not convert a model
-    │   └── UnsupportedError    ... because of a known Limitation
-    ├── PackageError            a converted package is malformed
-    ├── PredictionError         a runtime failed while it loaded or executed a valid model
-    └── StoreError              results or cache could not be read or written (exit 2)
+HarnessError
+├── UsageError              the command, the caller or the caller's file is wrong (exit 2)
+│   ├── ModelFileError      a model file is missing, of another format, truncated or unsafe
+│   ├── InputError          inputs do not fit the model: name, shape, type, mode, values
+│   └── UnknownNameError    no such model, route, runtime, operator, ...
+├── ConversionError         a route could not convert a model
+│   └── UnsupportedError    ... because of a known Limitation
+├── PackageError            a converted package is malformed
+├── PredictionError         a runtime failed while it loaded or executed a valid model
+└── StoreError              results or cache could not be read or written (exit 2)
 """
 
 from __future__ import annotations

@@ -98,9 +98,7 @@ def default_runtimes(*, available: bool = True) -> tuple[str, ...]:
     """Runtimes that execute conversions; ``available``: only those that can run on this machine."""
     runtimes = [plugins.runtime(name) for name in plugins.names(plugins.RUNTIMES)]
     return tuple(
-        item.name
-        for item in runtimes
-        if "mlprogram" in item.formats and not (available and item.unavailable())
+        item.name for item in runtimes if "mlprogram" in item.formats and not (available and item.unavailable())
     )
 
 
@@ -264,9 +262,7 @@ class Bench:
         if timer is None:
             return record
         self.progress("timing", cell)
-        reference_timing, timing = timer(
-            lambda: self.reference.predict(self.inputs), lambda: model.predict(inputs)
-        )
+        reference_timing, timing = timer(lambda: self.reference.predict(self.inputs), lambda: model.predict(inputs))
         if timing.error is not None:
             return replace(record, status="error", stage="predict", error=str(timing.error))
         return replace(

@@ -60,9 +60,7 @@ def check_inputs(specs: tuple[TensorSpec, ...], inputs: Mapping[str, Array], mod
     names = {spec.name for spec in specs}
     for name in inputs:
         if name not in names:
-            raise InputError(
-                f"model {model} has no input {name!r}", supported=sorted(names), remedy="Rename the input"
-            )
+            raise InputError(f"model {model} has no input {name!r}", supported=sorted(names), remedy="Rename the input")
     for spec in specs:
         if spec.name not in inputs:
             raise InputError(

@@ -33,9 +33,7 @@ Harness = Callable[..., Result]
 
 
 @pytest.fixture
-def harness(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
-) -> Harness:
+def harness(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Harness:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HARNESS_CACHE_DIR", str(tmp_path / "cache"))
 
@@ -80,7 +78,10 @@ def test_run_stores_and_reports_a_users_model(harness: Harness, flexible_model: 
     done = harness("run", flexible_model, "--inputs", photo, "--samples", "6", "--out", "out")
     assert done.code == 0, done.err
     found = records(Path("out"))
-    assert [(record["precision"], record["status"]) for record in found] == [("float32", "passed"), ("float16", "passed")]
+    assert [(record["precision"], record["status"]) for record in found] == [
+        ("float32", "passed"),
+        ("float16", "passed"),
+    ]
     float32, float16 = found
     assert 0 < float(str(float16["max_abs_error"])) < 1e-2
     assert float(str(float32["max_abs_error"])) < 1e-4

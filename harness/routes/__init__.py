@@ -1,0 +1,3 @@
+"""Routes from TensorFlow to Core ML."""
+
+from __future__ import annotations

@@ -18,13 +18,15 @@ class LoadedModel(ABC):
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """One prediction. Raises InputError or PredictionError."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (most models hold nothing)
         """Release what the model holds."""
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

@@ -1,7 +1,7 @@
 """Executes converted Core ML programs on any machine.
 
-    model = portable.load("unet.mlpackage", numerics="float16")
-    outputs = model.predict({"image": array})
+model = portable.load("unet.mlpackage", numerics="float16")
+outputs = model.predict({"image": array})
 """
 
 from __future__ import annotations

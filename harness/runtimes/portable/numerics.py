@@ -8,7 +8,7 @@ Apple does not publish the accumulation and rounding of its compute units.
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,7 +24,7 @@ def check_numerics(name: str) -> Numerics:
     """Raise UnknownNameError unless ``name`` is one of ours."""
     if name not in NUMERICS:
         raise UnknownNameError("unknown numerics", received=repr(name), supported=NUMERICS)
-    return cast(Numerics, name)
+    return name
 
 
 def rounds(numerics: Numerics, type_: Type) -> bool:

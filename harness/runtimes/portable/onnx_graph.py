@@ -29,7 +29,7 @@ _ELEMENT_TYPES = {
     "int64": TensorProto.INT64, "int8": TensorProto.INT8, "uint8": TensorProto.UINT8,
     "bool": TensorProto.BOOL, "fp64": TensorProto.DOUBLE, "string": TensorProto.STRING,
 }  # fmt: skip
-_DTYPE_NAMES = {element: name for name, element in _ELEMENT_TYPES.items()}
+_DTYPE_NAMES: dict[int, str] = {element: name for name, element in _ELEMENT_TYPES.items()}
 _STORAGE_NAMES = {"float32": "fp32", "int32": "int32", "bool": "bool", "object": "string"}
 
 # Constants up to this many elements take part in shape inference.
@@ -57,6 +57,7 @@ class Tensor:
 
     @property
     def is_float(self) -> bool:
+        """Whether the graph holds floats."""
         return self.dtype == "fp32"
 
     def size(self, axis: int) -> int:
@@ -73,6 +74,7 @@ class Tensor:
 
     @property
     def has_static_shape(self) -> bool:
+        """Whether rank and every dimension are known."""
         return self.shape is not None and None not in self.shape
 
 
@@ -91,6 +93,7 @@ class OnnxGraph:
         self._counter = 0
 
     def fresh_name(self, hint: str) -> str:
+        """A name that nothing in the graph has yet."""
         self._counter += 1
         return f"{hint}.{self._counter}"
 
@@ -186,9 +189,7 @@ class OnnxGraph:
             handle = self.emit("Cast", [handle], 1, "", {"to": _ELEMENT_TYPES[wanted]})[0]
         shape = type_.shape
         if handle.shape is not None and len(handle.shape) == len(shape):
-            shape = tuple(
-                known if size is None else size for size, known in zip(shape, handle.shape, strict=True)
-            )
+            shape = tuple(known if size is None else size for size, known in zip(shape, handle.shape, strict=True))
         handle = replace(handle, shape=shape, mil_dtype=type_.dtype)
         self._types[handle.name] = _type_proto(handle)
         return handle
@@ -215,9 +216,7 @@ def _numpy_dtype(dtype: str) -> np.dtype[Any]:
 
 
 def _type_proto(handle: Tensor) -> onnx.TypeProto:
-    return cast(
-        onnx.TypeProto, helper.make_tensor_type_proto(_ELEMENT_TYPES[handle.dtype], handle.shape)
-    )
+    return helper.make_tensor_type_proto(_ELEMENT_TYPES[handle.dtype], handle.shape)
 
 
 def element_type(dtype: str) -> int:
@@ -242,13 +241,9 @@ class _Append(Protocol):
     """How one ONNX operator is called; one result is a Tensor, several are a tuple."""
 
     @overload
-    def __call__(
-        self, *inputs: Operand, outputs: Literal[1] = 1, domain: str = "", **attributes: Any
-    ) -> Tensor: ...
+    def __call__(self, *inputs: Operand, outputs: Literal[1] = 1, domain: str = "", **attributes: Any) -> Tensor: ...
     @overload
-    def __call__(
-        self, *inputs: Operand, outputs: int, domain: str = "", **attributes: Any
-    ) -> tuple[Tensor, ...]: ...
+    def __call__(self, *inputs: Operand, outputs: int, domain: str = "", **attributes: Any) -> tuple[Tensor, ...]: ...
 
 
 class _Operators:

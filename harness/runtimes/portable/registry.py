@@ -30,7 +30,6 @@ import numpy as np
 from harness.errors import PackageError, PredictionError
 from harness.runtimes.portable.onnx_graph import Tensor, op
 from harness.runtimes.portable.program import Operation
-from harness.tensors import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +45,12 @@ class Implementation:
 
     @cached_property
     def signature(self) -> inspect.Signature:
+        """Its parameters: the operation's inputs, and context."""
         return inspect.signature(self.function)
 
     @cached_property
     def hints(self) -> dict[str, Any]:
+        """Annotations by parameter, without their None."""
         return {name: _plain(hint) for name, hint in typing.get_type_hints(self.function).items()}
 
     def parameters(self, operation: Operation) -> dict[str, Any]:

@@ -42,9 +42,7 @@ class GraphSession:
         self._outputs = names
         model, external = _model(graph, inputs, list(zip(names, outputs, strict=True)))
         # Given to the session without a copy, so they must live as long as it does.
-        self._external = {
-            name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in external.items()
-        }
+        self._external = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in external.items()}
         try:
             in_layout = round_in_layout(model, graph.rounded, self._optimise) if graph.rounded else None
             if in_layout is None:

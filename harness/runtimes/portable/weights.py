@@ -55,9 +55,9 @@ def unpack_bits(packed: Array, dtype: str, count: int) -> Array:
     places = (1 << np.arange(width)).astype(np.uint8)
     values = (bits[: count * width].reshape(count, width) * places).sum(axis=1, dtype=np.uint8)
     if dtype == "int4":
-        signed: Array = ((values ^ 8).astype(np.int8) - 8).astype(np.int8)
-        return signed
-    return values
+        values = ((values ^ 8).astype(np.int8) - 8).astype(np.int8)
+    unpacked: Array = values
+    return unpacked
 
 
 class WeightFile:

@@ -98,7 +98,8 @@ def constexpr_lut_to_dense(
 ) -> Array:
     """Look indices up in one table (iOS16, ``shape``) or in one for each block (iOS18)."""
     if shape is not None:
-        return lut[_unpacked(indices, int(np.log2(lut.size)), shape)]
+        dense: Array = lut[_unpacked(indices, int(np.log2(lut.size)), shape)]
+        return dense
     return _look_up(indices, lut, vector_axis)
 
 
