@@ -11,12 +11,10 @@ from typing import Any
 import pandas as pd
 
 from harness.limitations import Limitation, limitations
-from harness.report.frame import latest
+from harness.report.frame import REFERENCE_NAMES, latest
 
 NOTHING = "–"  # noqa: RUF001 - for a value that does not exist
 TO = "–"  # noqa: RUF001 - between the ends of an interval
-
-REFERENCE_NAMES = {"tensorflow": "TensorFlow", "tflite": "TensorFlow Lite", "onnxruntime": "ONNX Runtime"}
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ import pandas as pd
 from harness.record import Record
 from harness.timing import Timing
 
+REFERENCE_NAMES = {"tensorflow": "TensorFlow", "tflite": "TensorFlow Lite", "onnxruntime": "ONNX Runtime"}
+
 CELL = ["model", "route", "precision", "runtime", "compute_unit"]
 
 # Milliseconds, but for the count, the ratio and the text.
@@ -62,7 +64,8 @@ def _row(record: Record) -> dict[str, Any]:
 
 
 def _stability(timing: Timing, reference: Timing, record: Record) -> tuple[str, ...]:
-    of_reference = (f"{record.reference}'s {warning}" for warning in reference.warnings)
+    name = REFERENCE_NAMES.get(record.reference, record.reference)
+    of_reference = (f"{name}'s {warning}" for warning in reference.warnings)
     return tuple(dict.fromkeys((*timing.warnings, *of_reference)))
 
 

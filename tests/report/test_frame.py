@@ -47,7 +47,7 @@ def test_stability_is_derived_from_both_series(records: list[Record]) -> None:
     frame = to_frame([record(), record(samples=drifting), record(reference_samples=drifting)])
     assert [len(item) for item in frame["stability"]] == [0, 1, 1]
     assert frame["stability"][1][0].startswith("samples drift")
-    assert frame["stability"][2][0].startswith("tensorflow's samples drift")
+    assert frame["stability"][2][0].startswith("TensorFlow's samples drift")
 
 
 def test_types_do_not_depend_on_the_records(records: list[Record]) -> None:
