@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from harness.suites.command import suite_coremltools
+
 if TYPE_CHECKING:
     from harness.case import ModelCase
     from harness.evaluate import Cell, Plan
@@ -25,7 +27,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 cache_app = typer.Typer(help="The cache of conversions.", rich_markup_mode=None, no_args_is_help=True)
+suite_app = typer.Typer(help="Test suites of others, through ours.", rich_markup_mode=None, no_args_is_help=True)
+suite_app.command("coremltools")(suite_coremltools)
 app.add_typer(cache_app, name="cache")
+app.add_typer(suite_app, name="suite")
 
 MODELS = Path("models")
 RESULTS = Path("results")
@@ -128,6 +133,32 @@ def report(
     _write_report(records, folder)
 
 
+@app.command()
+def compare(
+    old: Annotated[Path, typer.Argument(help="A run's folder, or a folder of results (its last run).")],
+    new: Annotated[Path, typer.Argument(help="The same, of what is to be judged.")],
+    fail_on: Annotated[str, typer.Option(help="Rules, e.g. 'status', 'accuracy', 'latency>1.2', by commas.")] = "",
+    json: Json = False,
+) -> None:
+    """Show what changed between two runs; exit 1 where a rule is broken."""
+    from harness.report.compare import changes_table, compare_runs, parse_rules
+    from harness.report.frame import to_frame
+    from harness.store import last_run
+
+    rules = parse_rules(fail_on) if fail_on else ()
+    changes = compare_runs(to_frame(last_run(old).records), to_frame(last_run(new).records), rules)
+    if json:
+        import json as json_module
+        from dataclasses import asdict
+
+        typer.echo(json_module.dumps([asdict(change) for change in changes], indent=2))
+    else:
+        from rich.console import Console
+
+        Console().print(changes_table(changes))
+    raise typer.Exit(1 if any(change.breaks for change in changes) else 0)
+
+
 @app.command(name="list")
 def list_(
     what: Annotated[str, typer.Argument(help="models, routes, runtimes or limitations")],
@@ -177,8 +208,12 @@ def _execute(plan: Plan, run: Run, json: bool) -> NoReturn:
     def draw(path: Path, image: Any, reference: Any, candidate: Any, title: str) -> bool:
         return comparison_picture(path, image, reference, candidate, candidate_title=title)
 
-    with run, _progress(len(cells(plan)), len(run.finished), quiet=json) as (announce, advance):
-        for _ in evaluate(plan, run, ConversionCache(), announce, draw):
+    with (
+        run,
+        ConversionCache() as cache,
+        _progress(len(cells(plan)), len(run.finished), quiet=json) as (announce, advance),
+    ):
+        for _ in evaluate(plan, run, cache, announce, draw):
             advance()
     records = run.records()
     if json:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from harness.record import Record
     from harness.store import Run
 
-_bench = pytest.StashKey[dict[str, "Bench"]]()
-_run = pytest.StashKey["Run"]()
+_bench: pytest.StashKey[dict[str, Bench]] = pytest.StashKey()
+_run: pytest.StashKey[Run] = pytest.StashKey()
 
 # Stored in extra_info beside each timing.
 _ACCURACY = ("status", "max_abs_error", "mean_abs_error", "relative_error", "cosine", "psnr", "ssim", "tolerance")

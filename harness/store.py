@@ -250,6 +250,16 @@ def read_run(folder: Path) -> StoredRun:
     return StoredRun(folder, info, tuple(records), notes)
 
 
+def last_run(folder: Path) -> StoredRun:
+    """A run's folder, or the run that started last in a folder of results. Raises StoreError."""
+    if (folder / RUN_FILE).exists():
+        return read_run(folder)
+    runs = Store(folder).runs()
+    if not runs:
+        raise StoreError(f"there is no run in {folder}", remedy="Give a run's folder or a folder of results")
+    return runs[-1]
+
+
 def _read_info(folder: Path) -> RunInfo:
     path = folder / RUN_FILE
     try:

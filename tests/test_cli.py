@@ -222,6 +222,20 @@ def test_full_disk_keeps_what_is_stored(
     assert len(records(Path("out"))) == 2
 
 
+def test_compare_two_runs(harness: Harness, flexible_model: Path, photo: Path) -> None:
+    for _ in range(2):
+        assert harness("run", flexible_model, "--inputs", photo, "--samples", "0", "--out", "out").code == 0
+    first, second = sorted(path.parent for path in Path("out").glob("*/run.json"))
+    assert harness("compare", first, second, "--fail-on", "status,accuracy").code == 0
+    file = second / "records.jsonl"
+    file.write_text(file.read_text().replace('"max_abs_error": ', '"max_abs_error": 1'))
+    worse = harness("compare", first, second, "--fail-on", "accuracy", "--json")
+    assert worse.code == 1
+    assert {change["verdict"] for change in json.loads(worse.out)} == {"worse"}
+    assert harness("compare", first, second, "--fail-on", "beauty").code == 2
+    assert harness("compare", "nowhere", second).code == 2
+
+
 def test_lists_and_cache(harness: Harness, flexible_model: Path, photo: Path) -> None:
     assert "portable" in harness("list", "runtimes").out
     assert "native" in harness("list", "routes").out
