@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.suites.comparisons import LEVELS, LOOSE, TIGHT_FLOAT16, TIGHT_FLOAT32, Answer, Level
-from harness.suites.coremltools import PARTS, run_suite
-from harness.suites.summary import PartResult, SuiteResult, grouped
-from harness.suites.workers import Row
+from harness.suites import PARTS
 
-_NAMES: dict[Level, str] = {
-    "own": "own",
-    "loose": f"{LOOSE:g}",
-    "tight": f"{TIGHT_FLOAT16:g} / {TIGHT_FLOAT32:g}",
-}
+if TYPE_CHECKING:
+    from harness.suites.comparisons import Answer, Level
+    from harness.suites.summary import PartResult, SuiteResult
+    from harness.suites.workers import Row
+
 _LISTED = 40
 
 
@@ -39,6 +36,8 @@ def suite_coremltools(
     that answers with the wrong sign: what these pass is what passing is worth. Exit status 1 if a test
     fails for which no limitation is known.
     """
+    from harness.suites.coremltools import run_suite
+
     parts = part or list(PARTS)
     if as_json:
         result = run_suite(parts, sample or None, seed, jobs, out, lambda *_: None)
@@ -53,6 +52,8 @@ def suite_coremltools(
 def _run_with_progress(parts: list[str], sample: int | None, seed: int, jobs: int, out: Path) -> SuiteResult:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from harness.suites.coremltools import run_suite
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
@@ -70,13 +71,20 @@ def _print(result: SuiteResult) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from harness.suites.comparisons import LEVELS, LOOSE, TIGHT_FLOAT16, TIGHT_FLOAT32
+
+    names: dict[Level, str] = {
+        "own": "own",
+        "loose": f"{LOOSE:g}",
+        "tight": f"{TIGHT_FLOAT16:g} / {TIGHT_FLOAT32:g}",
+    }
     console = Console()
     counts = Table("part", "collected", "run", "predicted", "no numbers", "judged", "controls", title="Tests")
     passed = Table("part", title="Passed, in percent, at the test's own tolerance and at ours (float16 / float32)")
     answers: tuple[tuple[Answer, str], ...] = (("portable", ""), ("zeros", "zeros "), ("flipped", "sign "))
     for _, label in answers:
         for level in LEVELS:
-            passed.add_column(f"{label}{_NAMES[level]}", justify="right")
+            passed.add_column(f"{label}{names[level]}", justify="right")
     for part in result.parts:
         predicted = part.count("judged", "unjudged")
         figures = (part.collected, len(part.rows), predicted, part.count("unjudged"), len(part.judged))
@@ -93,6 +101,8 @@ def _print(result: SuiteResult) -> None:
 
 def _print_failures(part: PartResult, console: Any) -> None:
     from rich.table import Table
+
+    from harness.suites.summary import grouped
 
     for module, reason in part.not_collected.items():
         console.print(f"{part.name}: {module} was not collected: {reason}", markup=False)

@@ -15,15 +15,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from harness.errors import StoreError, UnknownNameError, UsageError
+from harness.suites import PARTS
 from harness.suites.summary import PartResult, SuiteResult
 from harness.suites.workers import Row, Settings, collect, run_tests
-
-PARTS: dict[str, str] = {
-    "tf1": "converters/mil/frontend/tensorflow/test",
-    "tf2": "converters/mil/frontend/tensorflow2/test",
-    "mil": "converters/mil/mil/ops/tests",
-    "ml_program": "test/ml_program",
-}
 
 # coremltools' testing_reqs.py: ML Programs only, in both precisions, each op at every later opset too.
 # Keras 2 is the one that its TensorFlow tests know.
