@@ -293,6 +293,7 @@ def _information(plan: Plan) -> RunInfo:
     import platform
 
     from harness.evaluate import cells
+    from harness.machine import machine_name
     from harness.store import RunInfo
 
     return RunInfo(
@@ -308,7 +309,7 @@ def _information(plan: Plan) -> RunInfo:
             "inputs": [str(path.resolve()) for path in plan.inputs],
             "samples": plan.samples,
         },
-        system={"machine": platform.machine(), "system": platform.platform(), "python": platform.python_version()},
+        system={"machine": machine_name(), "system": platform.platform(), "python": platform.python_version()},
     )
 
 

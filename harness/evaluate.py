@@ -16,6 +16,7 @@ from harness.cache import ConversionCache, conversion_key
 from harness.case import ModelCase
 from harness.errors import HarnessError, UsageError
 from harness.inputs import prepare
+from harness.machine import machine_name
 from harness.metrics import Comparison, compare
 from harness.record import Record
 from harness.routes.base import Route
@@ -183,7 +184,7 @@ class Bench:
             input_source=self.input_source,
             input_shapes="; ".join(f"{name} {array.shape}" for name, array in self.inputs.items()),
             started=datetime.now(UTC).isoformat(timespec="seconds"),
-            machine=platform.machine(),
+            machine=machine_name(),
             system=f"{platform.system()} {platform.release()}",
             versions=cell.route.versions(),
         )
