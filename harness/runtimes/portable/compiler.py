@@ -34,6 +34,8 @@ Environment = dict[str, Any]
 
 # Ops that read or write a state buffer, or draw random numbers: they keep their order.
 _ORDERED = frozenset({"read_state", "write_state", "coreml_update_state"})
+# What numpy and Python raise where an op's values do not go together.
+_UNFIT = (ValueError, IndexError, TypeError, KeyError, ArithmeticError, AssertionError, MemoryError)
 _CONTROL_FLOW = frozenset({"cond", "while_loop"})
 
 
@@ -175,7 +177,7 @@ class Compiler:
             results = implementation.function(**bound, **implementation.context(operation, self.opset))
         except HarnessError as error:
             raise type(error)(f"op {operation}: {error}") from error
-        except (ValueError, IndexError, TypeError, KeyError, OverflowError, ArithmeticError) as error:
+        except _UNFIT as error:
             raise PredictionError(f"op {operation} failed", received=error) from error
         results = results if isinstance(results, tuple) else (results,)
         numerics: Numerics = "float32" if implementation.moves else self.numerics
@@ -284,6 +286,8 @@ class Compiler:
             results = implementation.function(**bound, **implementation.context(operation, self.opset))
         except HarnessError as error:
             raise type(error)(f"op {operation}: {error}") from error
+        except _UNFIT as error:
+            raise PackageError(f"op {operation} does not fit its inputs", received=repr(error)) from error
         results = results if isinstance(results, tuple | list) else (results,)
         if len(results) != len(operation.outputs):
             raise PackageError(f"op {operation} declares {len(operation.outputs)} outputs", supported=len(results))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import InputError, UnknownNameError, UnsupportedError
+from harness.errors import InputError, PackageError, UnknownNameError, UnsupportedError
 from harness.runtimes.portable import ops  # noqa: F401 (fills the tables of implementations)
 from harness.runtimes.portable.compiler import CompiledBlock, Compiler
 from harness.runtimes.portable.features import Features, read_features
@@ -176,7 +176,12 @@ def load_spec(
         raise UnsupportedError(
             f"model {name} is not an ML Program", received=model.WhichOneof("Type"), supported=["mlProgram"]
         )
-    program = read_program(model.mlProgram, weights)
+    try:
+        program = read_program(model.mlProgram, weights)
+    except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError, MemoryError) as error:
+        raise PackageError(
+            f"the program of {name} is damaged", received=repr(error), remedy="Convert the model again"
+        ) from error
     description = model.description
     described = {item.name: item for item in description.functions}
     chosen = function or description.defaultFunctionName or "main"

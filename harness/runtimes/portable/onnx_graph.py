@@ -6,6 +6,7 @@ own inference gives; the graph that is being built is a context variable.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -31,6 +32,9 @@ _ELEMENT_TYPES = {
 }  # fmt: skip
 _DTYPE_NAMES: dict[int, str] = {element: name for name, element in _ELEMENT_TYPES.items()}
 _STORAGE_NAMES = {"float32": "fp32", "int32": "int32", "bool": "bool", "object": "string"}
+
+# No model for images has a value beyond this; a damaged package may ask for one.
+_MAXIMUM_BYTES = 2**31
 
 # Constants up to this many elements take part in shape inference.
 _SMALL = 64
@@ -164,7 +168,7 @@ class OnnxGraph:
                     ir_version=IR_VERSION,
                 )
             )  # fmt: skip
-        except onnx.shape_inference.InferenceError as error:
+        except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
             raise PredictionError(
                 f"ONNX {node.op_type} refuses its inputs", received=str(error).strip().splitlines()[-1]
             ) from error
@@ -180,6 +184,10 @@ class OnnxGraph:
             else None
         )
         dtype = _DTYPE_NAMES[tensor.elem_type]
+        if shape is not None and math.prod(size or 1 for size in shape) * 4 > _MAXIMUM_BYTES:
+            raise PredictionError(
+                "a value is too large", received=f"shape {shape}", supported=f"up to {_MAXIMUM_BYTES:,} bytes"
+            )
         return Tensor(name, dtype, shape, mil_dtype=dtype)
 
     def retype(self, handle: Tensor, type_: TensorType) -> Tensor:
