@@ -33,6 +33,13 @@ LIMITATIONS: tuple[Limitation, ...] = (
         "the portable runtime executes ML Programs; .mlmodel files of the neuralnetwork kind run on a Mac only",
     ),
     Limitation(
+        "runtimes.portable.ops",
+        "_const_symbolic",
+        "unsupported",
+        "stands for a symbol inside coremltools' converter and is never written into a package: its backend "
+        "(converters/mil/backend/mil/load.py) writes const only",
+    ),
+    Limitation(
         "runtimes.coreml",
         "every figure",
         "unverified",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -111,33 +113,37 @@ def note_program(recording: Recording, function: Function) -> None:
 
 def wrap_checks() -> None:
     """Note every comparison of a prediction in ``RecordingProxy.current``; the checks behave as before."""
-    import importlib
-
     for module_name, name in _CHECKS:
         module = importlib.import_module(module_name)
         setattr(module, name, _recorded(getattr(module, name)))
 
 
 def _recorded(check: Callable[..., Any]) -> Callable[..., Any]:
+    signature = inspect.signature(check)
+    names = list(signature.parameters)[:2]
+
     @functools.wraps(check)
-    def recorded(first: Any, second: Any, *args: Any, **kwargs: Any) -> Any:
+    def recorded(*args: Any, **kwargs: Any) -> Any:
         recording = RecordingProxy.current
-        predicted = recording.is_prediction(first), recording.is_prediction(second)
+        bound = signature.bind(*args, **kwargs)
+        pair = [bound.arguments[name] for name in names]
+        predicted = [recording.is_prediction(value) for value in pair]
         # Two predictions compared with each other say nothing about either.
-        if predicted in ((True, False), (False, True)):
-            actual, expected = (first, second) if predicted[0] else (second, first)
+        if sum(predicted) == 1:
+            place = predicted.index(True)
 
             def own(answer: Array) -> bool:
-                pair = (answer, expected) if predicted[0] else (expected, answer)
+                changed = signature.bind(*args, **kwargs)
+                changed.arguments[names[place]] = answer
                 try:
-                    return check(*pair, *args, **kwargs) is not False
+                    return check(*changed.args, **changed.kwargs) is not False
                 except AssertionError:
                     return False
 
-            numbers = _numbers(expected)
-            if numbers is not None:
-                recording.comparisons.append(compare(actual, numbers, own, recording.precision))
-        return check(first, second, *args, **kwargs)
+            expected = _numbers(pair[1 - place])
+            if expected is not None:
+                recording.comparisons.append(compare(pair[place], expected, own, recording.precision))
+        return check(*args, **kwargs)
 
     return recorded
 

@@ -13,7 +13,7 @@ from harness.limitations import Limitation, limitations
 from harness.suites.comparisons import ANSWERS, LEVELS, Answer, Level
 from harness.suites.workers import Row
 
-Verdict = Literal["not run", "not predicted", "unjudged", "judged"]
+Verdict = Literal["not predicted", "unjudged", "judged"]
 
 LIMITATIONS_OF = "suites.coremltools"
 
@@ -31,11 +31,11 @@ class Case:
 
     @cached_property
     def verdict(self) -> Verdict:
-        """``not predicted``: skipped, or nothing of an ML Program was loaded to predict. ``unjudged``: it
-        passed and compared no numbers with a prediction (shapes, statistics, messages)."""
+        """``not predicted``: skipped or expected to fail, or no ML Program was asked to predict. ``unjudged``:
+        it passed and compared no numbers with a prediction (shapes, statistics, messages)."""
         if self.row["outcome"] == "crashed":
             return "judged"
-        if self.row["errors"] or self.row["calls"]:
+        if self.row["outcome"] != "skipped" and (self.row["errors"] or self.row["calls"]):
             passed = self.row["outcome"] == "passed" and not self.row["errors"]
             return "unjudged" if passed and not self.row["comparisons"] else "judged"
         return "not predicted"
@@ -92,7 +92,7 @@ class Case:
     def limitation(self) -> Limitation | None:
         """The known one that explains the failure."""
         for item in limitations(LIMITATIONS_OF):
-            if fnmatch.fnmatchcase(self.id.replace("[", "("), f"*{item.what.replace('[', '(')}"):
+            if fnmatch.fnmatchcase(self.id, f"*{item.what}"):
                 return item
         return None
 

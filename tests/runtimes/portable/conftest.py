@@ -19,6 +19,9 @@ from pathlib import Path
 
 from harness.runtimes import portable
 from harness.runtimes.portable.numerics import Numerics
+from tests.runtimes.portable.executed import record_predictions
+
+record_predictions()
 
 # coremltools collects garbage in every conversion, which takes 0.4 s where all of its modules are scanned.
 gc.freeze()
@@ -83,3 +86,8 @@ def run_program(
 def run() -> Run:
     """``run(build, inputs, numerics=..., target=...)``; see run_program."""
     return run_program
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked ``last`` look back at the others."""
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)

@@ -1,0 +1,202 @@
+"""A made-up suite in processes of its own, as coremltools' is run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from harness.suites.summary import Case
+from harness.suites.workers import Settings, collect, function_of, run_tests
+
+SUITE = '''
+import os
+import time
+
+import coremltools as ct
+import numpy as np
+import pytest
+import torch
+from coremltools.converters.mil.mil import Builder as mb
+
+X = np.array([[1.0, -2.0, 3.0]], np.float32)
+
+
+def predict(precision="FLOAT32", convert_to="mlprogram"):
+    program = mb.program(input_specs=[mb.TensorSpec(X.shape)])(lambda x: mb.add(x=mb.relu(x=x), y=1.0, name="y"))
+    precision = ct.precision[precision] if convert_to == "mlprogram" else None
+    model = ct.convert(program, convert_to=convert_to, compute_precision=precision)
+    return model.predict({"x": X.copy()})["y"]
+
+
+@pytest.mark.parametrize("precision", ["FLOAT32", "FLOAT16"])
+def test_right(precision):
+    np.testing.assert_allclose(predict(precision), [[2, 1, 4]], atol=10)
+
+
+@pytest.mark.parametrize("value", [2, 2.005])
+def test_keywords(value):
+    np.testing.assert_allclose(desired=value, actual=predict()[0, 0], rtol=1e-3)
+
+
+def test_wrong():
+    np.testing.assert_allclose(predict(), [[2, 1, 5]], rtol=1e-3)
+
+
+def test_unasserted():
+    np.allclose(predict(), [[2, 1, 4.01]])
+
+
+def test_compares_with_itself():
+    np.testing.assert_array_equal(predict(), predict())
+
+
+def test_crash():
+    os.abort()
+
+
+def test_after_a_crash():
+    np.testing.assert_array_equal(predict(), [[2, 1, 4]])
+
+
+def test_hang():
+    time.sleep(1000)
+
+
+def one(): pass
+def other(): pass
+
+
+@pytest.mark.parametrize("thing", [one, other, lambda: 0, lambda: 1])
+def test_object(thing):
+    assert thing() != 1
+
+
+def test_uses_what_is_not_installed():
+    torch.nn.Linear(2, 3)
+
+
+def test_class_of_what_is_not_installed():
+    class Model(torch.nn.Module):
+        pass
+
+
+@pytest.mark.asyncio
+async def test_coroutine():
+    assert predict().shape == (1, 3)
+
+
+def test_neural_network():
+    predict(convert_to="neuralnetwork")
+
+
+def test_random():
+    print(np.random.rand())
+    assert False, np.random.rand()
+'''  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    root = tmp_path_factory.mktemp("suite")
+    (root / "test_made_up.py").write_text(SUITE)
+    (root / "test_broken.py").write_text("import no_such_library\n")
+    return Settings(root, seed=3, test_seconds=10.0)
+
+
+@pytest.fixture(scope="module")
+def collected(settings: Settings) -> dict[str, Any]:
+    return collect([settings.root], settings)
+
+
+@pytest.fixture(scope="module")
+def cases(settings: Settings, collected: dict[str, Any]) -> Iterator[dict[str, Case]]:
+    rows = list(run_tests(collected["ids"], 1, settings))
+    assert sorted(row["id"] for row in rows) == sorted(collected["ids"])
+    return {row["id"].removeprefix("test_made_up.py::"): Case(row) for row in rows}
+
+
+def test_collection(collected: dict[str, Any]) -> None:
+    assert list(collected["not_collected"]) == ["test_broken.py"]
+    assert "no_such_library" in collected["not_collected"]["test_broken.py"]
+    objects = [test.partition("::")[2] for test in collected["ids"] if "test_object" in test]
+    assert objects == [
+        "test_object[one]", "test_object[other]", "test_object[<lambda>0]", "test_object[<lambda>1]",
+    ]  # fmt: skip
+
+
+def test_outcomes(cases: dict[str, Case]) -> None:
+    outcomes = {name: case.row["outcome"] for name, case in cases.items()}
+    verdicts = {name: case.verdict for name, case in cases.items()}
+    assert {name for name, outcome in outcomes.items() if outcome == "crashed"} == {"test_crash", "test_hang"}
+    assert {name for name, outcome in outcomes.items() if outcome == "skipped"} == {
+        "test_uses_what_is_not_installed",
+        "test_class_of_what_is_not_installed",
+    }
+    assert {name for name, outcome in outcomes.items() if outcome == "failed"} == {
+        "test_wrong", "test_keywords[2.005]", "test_object[<lambda>1]", "test_neural_network", "test_random",
+    }  # fmt: skip
+    assert {name for name, verdict in verdicts.items() if verdict == "unjudged"} == {
+        "test_coroutine",
+        "test_compares_with_itself",
+    }
+    assert verdicts["test_neural_network"] == verdicts["test_object[one]"] == "not predicted"
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "passed"),
+    [
+        ("test_right[FLOAT16]", "portable", [True, True, True]),
+        ("test_right[FLOAT16]", "zeros", [True, False, False]),
+        ("test_right[FLOAT16]", "flipped", [True, False, False]),
+        ("test_keywords[2]", "portable", [True, True, True]),
+        ("test_keywords[2.005]", "portable", [False, True, False]),
+        ("test_wrong", "portable", [False, False, False]),
+        ("test_unasserted", "portable", [True, True, False]),
+        ("test_after_a_crash", "portable", [True, True, True]),
+        ("test_after_a_crash", "flipped", [False, False, False]),
+    ],
+)
+def test_levels(cases: dict[str, Case], name: str, answer: Any, passed: list[bool]) -> None:
+    assert [cases[name].passed(answer, level) for level in ("own", "loose", "tight")] == passed
+
+
+def test_programs_are_noted(cases: dict[str, Case]) -> None:
+    assert cases["test_right[FLOAT32]"].row["ops"] == ["add", "relu"]
+    assert [cases[f"test_right[{name}]"].row["precision"] for name in ("FLOAT32", "FLOAT16")] == ["float32", "float16"]
+    assert cases["test_right[FLOAT16]"].row["calls"] == 1
+
+
+def test_reasons(cases: dict[str, Case]) -> None:
+    assert "Mismatched elements: 1 / 3" in cases["test_wrong"].reason
+    assert "ended with code" in cases["test_crash"].reason
+    assert cases["test_hang"].reason == "no end after 10 s"
+    assert "torch.nn.Linear" in cases["test_uses_what_is_not_installed"].row["reason"]
+
+
+def test_one_test_draws_the_same_alone(cases: dict[str, Case], settings: Settings) -> None:
+    alone = next(iter(run_tests(["test_made_up.py::test_random"], 1, settings)))
+    assert alone["reason"] == cases["test_random"].row["reason"]
+
+
+def test_ids_that_are_unknown_are_told(settings: Settings) -> None:
+    rows = list(run_tests(["test_made_up.py::test_gone[1]", "test_made_up.py::test_gone[2]"], 1, settings))
+    assert [row["outcome"] for row in rows] == ["crashed", "crashed"]
+    assert "test_gone" in rows[0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("test", "function"),
+    [("a.py::B::c[d[0]-e::f]", "a.py::B::c"), ("a.py::c", "a.py::c"), ("a.py::c[x]#2", "a.py::c")],
+)
+def test_function_of(test: str, function: str) -> None:
+    assert function_of(test) == function
+
+
+def test_processes_are_stopped_when_the_caller_stops(settings: Settings) -> None:
+    rows = run_tests(["test_made_up.py::test_right[FLOAT32]", "test_made_up.py::test_hang"], 1, settings)
+    assert next(rows)["outcome"] == "passed"
+    rows.close()  # type: ignore[attr-defined]
+    assert sys.exc_info() == (None, None, None)
