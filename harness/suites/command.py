@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from harness.suites.workers import Row
 
 _LISTED = 40
+_LISTED_REASONS = 12
+_REASON_CHARACTERS = 200
 
 
 def suite_coremltools(
@@ -100,17 +102,21 @@ def _print(result: SuiteResult) -> None:
 
 
 def _print_failures(part: PartResult, console: Any) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     from harness.suites.summary import grouped
 
     for module, reason in part.not_collected.items():
         console.print(f"{part.name}: {module} was not collected: {reason}", markup=False)
+    for reason, count in part.not_predicted.most_common(_LISTED_REASONS):
+        console.print(f"{part.name}: {count} tests not predicted, {reason[:_REASON_CHARACTERS]}", markup=False)
     if not part.failures:
         return
     table = Table("op", "tests", "reason", "for instance", title=f"{part.name}: failures")
     for op, _, cases in list(grouped(part.failures))[:_LISTED]:
         first = cases[0]
-        reason = f"known: {first.limitation.reason}" if first.limitation else first.reason[:200]
-        table.add_row(op, str(len(cases)), reason, first.id.rpartition("/")[2])
+        reason = f"known: {first.limitation.reason}" if first.limitation else first.reason
+        cells = (op, str(len(cases)), reason[:_REASON_CHARACTERS], first.id.rpartition("/")[2])
+        table.add_row(*map(escape, cells))
     console.print(table)

@@ -104,6 +104,14 @@ def pytest_collection() -> Generator[None, Any, Any]:
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Parameters given as an iterator would be used up by the first class, and be none for those that inherit."""
+    for mark in metafunc.definition.iter_markers("parametrize"):
+        if len(mark.args) == 2 and isinstance(mark.args[1], Iterator):
+            object.__setattr__(mark, "args", (mark.args[0], list(mark.args[1])))
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object:
     """Run tests that are coroutines."""
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
@@ -186,8 +194,10 @@ def stable_ids(node_ids: Sequence[str]) -> Iterator[str]:
 
 def _reason(report: pytest.CollectReport | pytest.TestReport) -> str:
     """One line: why a test or module failed, or was skipped."""
+    if hasattr(report, "wasxfail"):
+        return f"expected to fail: {report.wasxfail}"
     if isinstance(report.longrepr, tuple):
-        return str(report.longrepr[2])
+        return str(report.longrepr[2]).removeprefix("Skipped: ")
     crash = getattr(report.longrepr, "reprcrash", None)
     lines = (str(crash.message) if crash is not None else report.longreprtext).strip().splitlines()
     text = " ".join(line.strip() for line in (lines if crash is not None else lines[-1:]))

@@ -31,12 +31,17 @@ _CHECKS: tuple[tuple[str, str], ...] = (
 
 @dataclass
 class Recording:
-    """What one test did. ``predictions`` are kept alive, so that an array is known by its identity."""
+    """What one test did. ``predictions`` are kept alive, so that an array is known by its identity.
+
+    ``other_kinds`` counts models that are no ML Program. A test may expect an error of ``predict``; one of
+    loading is only a warning to it.
+    """
 
     ops: set[str] = field(default_factory=set)
     precision: Literal["float16", "float32"] = "float32"
     loads: int = 0
     calls: int = 0
+    load_errors: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     other_kinds: int = 0
     predictions: list[Array] = field(default_factory=list)
@@ -58,6 +63,7 @@ class Recording:
             "loads": self.loads,
             "calls": self.calls,
             "other_kinds": self.other_kinds,
+            "load_errors": self.load_errors,
             "errors": self.errors,
             "comparisons": [dataclasses.asdict(comparison) for comparison in self.comparisons],
         }
@@ -76,7 +82,7 @@ class RecordingProxy(MLModelProxy):
             if "is not an ML Program" in str(error):
                 recording.other_kinds += 1
             else:
-                recording.errors.append(str(error))
+                recording.load_errors.append(str(error))
             raise
         recording.loads += 1
 

@@ -35,9 +35,8 @@ class Case:
         it passed and compared no numbers with a prediction (shapes, statistics, messages)."""
         if self.row["outcome"] == "crashed":
             return "judged"
-        if self.row["outcome"] != "skipped" and (self.row["errors"] or self.row["calls"]):
-            passed = self.row["outcome"] == "passed" and not self.row["errors"]
-            return "unjudged" if passed and not self.row["comparisons"] else "judged"
+        if self.row["outcome"] != "skipped" and (self.row["load_errors"] or self.row["calls"]):
+            return "unjudged" if self.passed("portable", "own") and not self.row["comparisons"] else "judged"
         return "not predicted"
 
     @cached_property
@@ -60,15 +59,15 @@ class Case:
         if answer != "portable":
             return agreed
         if level == "own":
-            return bool(self.row["outcome"] == "passed" and not self.row["errors"])
+            return bool(self.row["outcome"] == "passed" and not self.row["load_errors"])
         narrower = any(not comparison["passed"]["portable"]["own"] for comparison in comparisons)
-        return agreed and not self.row["errors"] and (self.row["outcome"] == "passed" or narrower)
+        return agreed and not self.row["load_errors"] and (self.row["outcome"] == "passed" or narrower)
 
     @property
     def reason(self) -> str:
         """Why it failed, in a line."""
-        if self.row.get("errors"):
-            return str(self.row["errors"][0])
+        if errors := [*self.row.get("load_errors", ()), *self.row.get("errors", ())]:
+            return str(errors[0])
         if self.row["outcome"] != "passed":
             return str(self.row.get("reason", ""))
         worst = max((comparison["worst"] for comparison in self.row["comparisons"]), default=0.0)
@@ -131,6 +130,12 @@ class PartResult:
         return 100 * sum(case.passed(answer, level) for case in cases) / len(cases) if cases else None
 
     @property
+    def not_predicted(self) -> Counter[str]:
+        """Why tests ended before a prediction: reasons of those that were skipped or failed without one."""
+        ended = (case.row for case in self.cases if case.verdict == "not predicted")
+        return Counter(f"{row['outcome']}: {row['reason']}" for row in ended if row["outcome"] != "passed")
+
+    @property
     def failures(self) -> tuple[Case, ...]:
         """Cases that fail, by op and reason."""
         return tuple(sorted((case for case in self.cases if case.failed), key=lambda case: (case.op, case.reason)))
@@ -153,6 +158,7 @@ class PartResult:
             "judged": self.count("judged"),
             "controls": len(self.controls),
             "passed_percent": {answer: {level: self.share(answer, level) for level in LEVELS} for answer in ANSWERS},
+            "not_predicted": dict(self.not_predicted.most_common()),
             "ops": list(self.ops),
             "failures": [
                 {
@@ -192,10 +198,11 @@ class SuiteResult:
 
 
 def grouped(cases: tuple[Case, ...]) -> Iterator[tuple[str, str, list[Case]]]:
-    """Failures by op and the beginning of their reason, the most frequent first."""
+    """Failures by op and the limitation or beginning of their reason, the most frequent first."""
     groups: dict[tuple[str, str], list[Case]] = {}
     for case in cases:
-        groups.setdefault((case.op, _kind(case.reason)), []).append(case)
+        kind = case.limitation.what if case.limitation else _kind(case.reason)
+        groups.setdefault((case.op, kind), []).append(case)
     sizes = Counter({key: len(members) for key, members in groups.items()})
     for (op, kind), _ in sizes.most_common():
         yield op, kind, groups[op, kind]

@@ -12,9 +12,9 @@ VALUES = np.array([1.0, -2.0, 100.0])
     ("actual", "expected", "within"),
     [
         (VALUES, VALUES, True),
-        ([*VALUES, 0, 0, 1.0], VALUES, True),
-        ([*VALUES, 0, 0, 1.1], VALUES, False),
-        ([*VALUES, 0.0201, 0, 0], VALUES, False),
+        (VALUES + np.array([0, 0, 1.0]), VALUES, True),
+        (VALUES + np.array([0, 0, 1.1]), VALUES, False),
+        (VALUES + np.array([0.0201, 0, 0]), VALUES, False),
         (np.array([np.nan, np.inf, 1]), np.array([np.nan, np.inf, 1]), True),
         (np.array([np.nan, 1]), np.array([1.0, 1]), False),
         (VALUES[None], VALUES, False),
@@ -71,5 +71,5 @@ def test_expected_zeros_are_told(expected: np.ndarray, nonzero: bool) -> None:
 
 
 def test_largest_difference() -> None:
-    assert compare([*VALUES, 0, 0.25, 0], VALUES, lambda _: True, "float32").worst == 0.25
+    assert compare(VALUES + np.array([0, 0.25, 0]), VALUES, lambda _: True, "float32").worst == 0.25
     assert np.isnan(compare(VALUES[:2], VALUES, lambda _: False, "float32").worst)

@@ -17,7 +17,7 @@ def comparison(portable: dict[str, bool] = GOOD, zeros: dict[str, bool] = BAD, n
 
 
 def row(test: str = "a/test_x.py::Test::test_y[p]", outcome: str = "passed", **changes: Any) -> dict[str, Any]:
-    plain = {"errors": [], "calls": 1, "ops": ["cast", "relu"], "comparisons": [comparison()]}
+    plain = {"load_errors": [], "errors": [], "calls": 1, "ops": ["cast", "relu"], "comparisons": [comparison()]}
     return {"id": test, "outcome": outcome} | plain | changes
 
 
@@ -36,7 +36,9 @@ WIDE = {"own": True, "loose": False, "tight": False}
         # The comparison is fine, something after it is not.
         ({"outcome": "failed"}, "judged", False, False, True),
         ({"outcome": "failed", "comparisons": []}, "judged", False, False, True),
-        ({"errors": ["op conv 'a' failed"], "comparisons": []}, "judged", False, False, True),
+        ({"load_errors": ["op conv 'a' failed"], "calls": 0, "comparisons": []}, "judged", False, False, True),
+        # The test expects the error.
+        ({"errors": ["op conv 'a' failed"], "comparisons": []}, "unjudged", True, False, False),
         ({"comparisons": []}, "unjudged", True, False, False),
         ({"calls": 0, "comparisons": []}, "not predicted", True, False, False),
         ({"outcome": "failed", "calls": 0, "comparisons": []}, "not predicted", False, False, False),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,7 +37,7 @@ def test_right(precision):
 
 @pytest.mark.parametrize("value", [2, 2.005])
 def test_keywords(value):
-    np.testing.assert_allclose(desired=value, actual=predict()[0, 0], rtol=1e-3)
+    np.testing.assert_allclose(desired=value, actual=predict()[0, :1], rtol=1e-3)
 
 
 def test_wrong():
@@ -193,10 +192,3 @@ def test_ids_that_are_unknown_are_told(settings: Settings) -> None:
 )
 def test_function_of(test: str, function: str) -> None:
     assert function_of(test) == function
-
-
-def test_processes_are_stopped_when_the_caller_stops(settings: Settings) -> None:
-    rows = run_tests(["test_made_up.py::test_right[FLOAT32]", "test_made_up.py::test_hang"], 1, settings)
-    assert next(rows)["outcome"] == "passed"
-    rows.close()  # type: ignore[attr-defined]
-    assert sys.exc_info() == (None, None, None)

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, PredictionError
 from harness.quiet import quiet_imports
 from harness.runtimes import portable
 from harness.runtimes.portable.numerics import check_numerics
@@ -29,6 +29,9 @@ from harness.runtimes.portable.package import open_package
 
 MODULE = "coremltools.libcoremlpython"
 MAXIMUM_SPECIFICATION_VERSION = 10
+
+# How Core ML's own message begins (coremltools' mil/ops/tests/iOS17/test_scatter_gather.py).
+_PREDICTION_FAILED = "Unable to compute the prediction using ML Program."
 
 _settings: dict[str, Any] = {"numerics": "float16"}
 
@@ -131,6 +134,8 @@ class MLModelProxy:
         start = time.perf_counter_ns()
         try:
             outputs = self._model.predict(inputs, state.state if state is not None else None)
+        except PredictionError as error:
+            raise RuntimeError(f"{_PREDICTION_FAILED} {error}") from error
         except HarnessError as error:
             raise RuntimeError(str(error)) from error
         self._predict_nanoseconds = time.perf_counter_ns() - start
