@@ -63,7 +63,7 @@ def main() -> None:
             models[precision] = portable.load(artifact.path, numerics=precision)
     (name,) = (spec.name for spec in models["float32"].features.inputs)
     targets = {
-        "ONNX Runtime on tf2onnx's export": lambda: session.run(None, {session.get_inputs()[0].name: image})[0],
+        "tf2onnx, ONNX Runtime": lambda: session.run(None, {session.get_inputs()[0].name: image})[0],
         "portable float32": lambda: next(iter(models["float32"].predict({name: image}).values())),
         "portable float16": lambda: next(iter(models["float16"].predict({name: image}).values())),
     }

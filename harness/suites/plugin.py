@@ -121,6 +121,17 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object:
     return True
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Methods called ``setup`` and ``teardown``, which pytest 8 does not call any more."""
+    instance = getattr(item, "instance", None)
+    getattr(instance, "setup", lambda: None)()
+    try:
+        return (yield)
+    finally:
+        getattr(instance, "teardown", lambda: None)()
+
+
 class _Collecting:
     """Writes the ids of all tests, and why modules or classes gave none."""
 

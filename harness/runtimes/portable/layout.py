@@ -17,12 +17,71 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from harness.runtimes.portable.onnx_graph import OnnxGraph
+
 _PRODUCERS = frozenset({"Conv", "Resize"})
+# Marks the Add of a split convolution.
+_SPLIT = "split convolution"
+# Every block size of the layout (8 or 16 channels) divides this.
+_BLOCK = 16
 _READERS = frozenset({"Relu", "Conv", "MaxPool", "Concat", "Resize", "Transpose"})
 _BLOCKED_DOMAIN = "com.microsoft.nchwc"
+
+
+def split_concatenations(graph: OnnxGraph, wanted: set[str]) -> None:
+    """Replace Conv(Concat(a, b)) by Conv(a) + Conv(b), which ONNX Runtime computes as one accumulation.
+
+    A skip connection's concatenation is then never written to memory. Only where it pays: two blocked
+    inputs, no more outputs than inputs, and nothing else reads the concatenation (``wanted`` names the
+    graph's outputs).
+    """
+    readers: dict[str, int] = defaultdict(int)
+    for node in graph.nodes:
+        for name in node.input:
+            readers[name] += 1
+    joins = {node.output[0]: node for node in graph.nodes if node.op_type == "Concat" and len(node.input) == 2}
+    nodes: list[onnx.NodeProto] = []
+    gone: set[str] = set()
+    for node in graph.nodes:
+        join = joins.get(node.input[0]) if node.op_type == "Conv" else None
+        parts = (
+            _split(graph, node, join) if join and readers[node.input[0]] == 1 and node.input[0] not in wanted else []
+        )
+        if parts:
+            gone.add(node.input[0])
+        nodes += parts or [node]
+    graph.nodes = [node for node in nodes if not gone.intersection(node.output)]
+
+
+def _split(graph: OnnxGraph, conv: onnx.NodeProto, join: onnx.NodeProto) -> list[onnx.NodeProto]:
+    attributes = {item.name: helper.get_attribute_value(item) for item in conv.attribute}
+    weight = graph.constants.get(conv.input[1])
+    axis = helper.get_attribute_value(join.attribute[0])
+    first = graph.channels(join.input[0])
+    if weight is None or weight.ndim != 4 or first is None or axis not in (1, -3) or attributes.get("group", 1) != 1:
+        return []
+    outputs, inputs = weight.shape[:2]
+    if first % _BLOCK or (inputs - first) % _BLOCK or outputs % _BLOCK or outputs > inputs:
+        return []
+    parts = []
+    halves = (weight[:, :first], weight[:, first:])
+    names = _part_names(conv.output[0])
+    for name, half, source, bias in zip(names, halves, join.input, (conv.input[2:], []), strict=True):
+        kernel = graph.constant(np.ascontiguousarray(half), conv.input[1])
+        parts.append(helper.make_node("Conv", [source, kernel.name, *bias], [name], name=name, **attributes))
+    parts.append(
+        helper.make_node("Add", [part.output[0] for part in parts], [conv.output[0]], name=conv.name, doc_string=_SPLIT)
+    )
+    return parts
+
+
+def _part_names(name: str) -> tuple[str, str]:
+    """Of the convolutions that a split one becomes."""
+    return f"{name}/first", f"{name}/second"
 
 
 def round_in_layout(
@@ -62,7 +121,7 @@ def _without_pairs(model: onnx.ModelProto, rounded: dict[str, str]) -> tuple[onn
         if result in producer
         and source in producer
         and result not in outputs
-        and producer[source].op_type in _PRODUCERS
+        and (producer[source].op_type in _PRODUCERS or producer[source].doc_string == _SPLIT)
         and len(readers[source]) == 1
         and all(node.op_type in _READERS for node in readers[result])
     }
@@ -83,30 +142,39 @@ def _places(optimised: onnx.ModelProto, bare: onnx.ModelProto, deferred: list[st
     producer = {name: node for node in optimised.graph.node for name in node.output}
     by_name = {node.name: node for node in optimised.graph.node}
     source = {name: node for node in bare.graph.node for name in node.output}
-    relu = {node.input[0]: node.output[0] for node in bare.graph.node if node.op_type == "Relu"}
+    passed_on = {node.input[0]: node.output[0] for node in bare.graph.node if node.op_type in ("Relu", "Identity")}
     places = []
     for name in deferred:
         # Fused nodes carry the name of the last value that they compute, blocked ones with a suffix.
-        for now in (name, relu.get(name)):
-            node = producer.get(now) or by_name.get(f"{now}_nchwc")
-            if node is not None:
-                break
-        else:
+        now: str | None = name
+        names = list(_part_names(name))
+        while now is not None:
+            names.append(now)
+            now = passed_on.get(now)
+        nodes = (producer.get(now) or by_name.get(f"{now}_nchwc") for now in names)
+        found = next(
+            (node for node in nodes if node and _only_does_its_part(_behind(node, producer), source[name])), None
+        )
+        if found is None:
             return None
-        place = node.output[0]
-        if node.op_type == "ReorderOutput" and node.domain == _BLOCKED_DOMAIN:
-            place = node.input[0]
-        if not _only_does_its_part(producer[place], source[name]):
-            return None
-        places.append(place)
+        places.append(_behind(found, producer).output[0])
     return places if len(set(places)) == len(places) else None
+
+
+def _behind(node: onnx.NodeProto, producer: dict[str, onnx.NodeProto]) -> onnx.NodeProto:
+    """The node whose blocked result ``node`` reorders, or ``node`` itself."""
+    if node.op_type == "ReorderOutput" and node.domain == _BLOCKED_DOMAIN:
+        return producer[node.input[0]]
+    return node
 
 
 def _only_does_its_part(node: onnx.NodeProto, source: onnx.NodeProto) -> bool:
     """Whether nothing was fused into ``node`` that does not commute with rounding."""
-    if source.op_type == "Conv":
+    if source.op_type == "Conv" or source.doc_string == _SPLIT:
         activation = next((item.s for item in node.attribute if item.name == "activation"), b"")
-        return "Conv" in node.op_type and activation in (b"", b"Relu") and len(node.input) <= 3
+        # A fourth input is what a convolution adds its sums to.
+        summed = len(node.input) == 4
+        return "Conv" in node.op_type and activation in (b"", b"Relu") and summed == (source.op_type == "Add")
     return node.op_type in ("Resize", "Upsample")
 
 

@@ -190,6 +190,12 @@ class OnnxGraph:
             )
         return Tensor(name, dtype, shape, mil_dtype=dtype)
 
+    def channels(self, name: str) -> int | None:
+        """The size of axis 1, where it is known."""
+        proto = self._types.get(name)
+        dims = proto.tensor_type.shape.dim if proto is not None else []
+        return int(dims[1].dim_value) or None if len(dims) > 1 else None
+
     def retype(self, handle: Tensor, type_: TensorType) -> Tensor:
         """``handle`` in the dtype and with the shape that MIL declares (``Cast`` where needed)."""
         wanted = _STORAGE_NAMES[type_.storage.name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from harness.errors import PredictionError
-from harness.runtimes.portable.layout import round_in_layout
+from harness.runtimes.portable.layout import round_in_layout, split_concatenations
 from harness.runtimes.portable.onnx_graph import IR_VERSION, OPSET, OnnxGraph, Tensor, element_type
 from harness.tensors import Array
 
@@ -19,6 +20,9 @@ from harness.tensors import Array
 # keeps ONNX Runtime from reordering convolution weights; so only then.
 _PROTOBUF_BYTES = 1_900_000_000
 _INLINE_BYTES = 1024
+
+# Where ONNX Runtime keeps convolutions' values in blocks of channels.
+_BLOCKED_LAYOUT = ("x86_64", "AMD64")
 
 
 class GraphSession:
@@ -28,6 +32,8 @@ class GraphSession:
         import onnxruntime
 
         self._inputs = [handle.name for handle in inputs]
+        if platform.machine() in _BLOCKED_LAYOUT:
+            split_concatenations(graph, {handle.name for handle in outputs})
         produced = {name for node in graph.nodes for name in node.output}
         # ONNX wants a node behind every output, and each output once.
         taken: set[str] = set()

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import HarnessError, PredictionError
+from harness.errors import HarnessError, InputError, PredictionError
 from harness.quiet import quiet_imports
 from harness.runtimes import portable
 from harness.runtimes.portable.numerics import check_numerics
@@ -136,10 +136,28 @@ class MLModelProxy:
             outputs = self._model.predict(inputs, state.state if state is not None else None)
         except PredictionError as error:
             raise RuntimeError(f"{_PREDICTION_FAILED} {error}") from error
-        except HarnessError as error:
-            raise RuntimeError(str(error)) from error
+        except InputError as error:
+            raise RuntimeError(f"{self._size_complaint(inputs)}{error}") from error
         self._predict_nanoseconds = time.perf_counter_ns() - start
         return {name: _native(value) for name, value in outputs.items()}
+
+    def _size_complaint(self, inputs: Mapping[str, Any]) -> str:
+        """Core ML's own words for a size that a flexible input does not take, as coremltools' tests expect them
+        (``frontend/tensorflow2/test/test_tf2_conversion_api.py``); nothing where sizes are not the matter."""
+        features = self._model.features
+        for name, value in inputs.items():
+            if not isinstance(value, np.ndarray):
+                continue
+            choices = features.shape_choices.get(name)
+            if choices and value.shape not in choices:
+                shape = " x ".join(map(str, value.shape))
+                return f"MultiArray Shape ({shape}) was not in enumerated set of allowed shapes: "
+            for axis, (size, (low, high)) in enumerate(
+                zip(value.shape, features.shape_ranges.get(name, ()), strict=False)
+            ):
+                if not low <= size <= high:
+                    return f"Size ({size}) of dimension ({axis}) is not in allowed range ({low}..{high}): "
+        return ""
 
     def batchPredict(self, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:  # noqa: N802 (native name)
         """Predictions of each, in order."""

@@ -91,6 +91,25 @@ def test_inputs_that_do_not_fit(package: Path) -> None:
         model.predict({}, model.newState())
 
 
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        (ct.EnumeratedShapes([(1, 3), (1, 5)]), r"MultiArray Shape \(1 x 4\) was not in enumerated set"),
+        ((1, ct.RangeDim(5, 9)), r"Size \(4\) of dimension \(1\) is not in allowed range \(5[.][.]9\)"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_told_in_core_mls_words(tmp_path: Path, shape: Any, said: str) -> None:
+    symbol = ct.converters.mil.mil.get_new_symbol()
+    program = mb.program(input_specs=[mb.TensorSpec((1, symbol))])(lambda x: mb.relu(x=x, name="y"))
+    path = tmp_path / "flexible.mlpackage"
+    ct.convert(
+        program, inputs=[ct.TensorType("x", shape)], convert_to="mlprogram", skip_model_load=True,
+        pass_pipeline=ct.PassPipeline.EMPTY,
+    ).save(str(path))  # fmt: skip
+    with pytest.raises(RuntimeError, match=said + ".*'x' of model flexible"):
+        opened(path).predict({"x": np.ones((1, 4), np.float32)})
+
+
 def test_a_failing_prediction_says_what_core_ml_says(tmp_path: Path) -> None:
     program = mb.program(
         input_specs=[mb.TensorSpec((2,)), mb.TensorSpec((1,), dtype=ct.converters.mil.mil.types.int32)],
