@@ -5,13 +5,12 @@ layout (NCHWc), and costs two reorderings each. So the graph is optimised withou
 they are put back into the optimised graph, where each is the elementwise operation it always was.
 A pair is left out only where every reader of the value is known not to be fused across it (Relu
 commutes with rounding, which is monotone and keeps zero); if any place is not found again,
-``round_in_layout`` returns None and the plain graph is used.
+``round_in_layout`` says so and the plain graph is used.
 """
 
 from __future__ import annotations
 
 import copy
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -88,23 +87,25 @@ def round_in_layout(
     model: onnx.ModelProto,
     rounded: dict[str, str],
     optimise: Callable[[onnx.ModelProto, Path], None],
-) -> onnx.ModelProto | None:
-    """``model`` optimised, with its roundings; None where that cannot be done exactly.
+    path: Path,
+) -> bool:
+    """Write ``model``, optimised and with its roundings, to ``path``; False where that cannot be done exactly.
 
     ``rounded`` maps each rounded value to the value it is rounded from. ``optimise`` writes the
-    optimised form of a model to a file.
+    optimised form of a model to a file, its weights beside it.
     """
     bare, deferred = _without_pairs(model, rounded)
     if not deferred:
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "optimised.onnx"
-        optimise(bare, path)
-        optimised = onnx.load(path)
+        return False
+    optimise(bare, path)
+    optimised = onnx.load(path, load_external_data=False)
     if not any(node.domain == _BLOCKED_DOMAIN for node in optimised.graph.node):
-        return None
+        return False
     places = _places(optimised, bare, deferred)
-    return None if places is None else _with_pairs(optimised, places)
+    if places is None:
+        return False
+    path.write_bytes(_with_pairs(optimised, places).SerializeToString())
+    return True
 
 
 def _without_pairs(model: onnx.ModelProto, rounded: dict[str, str]) -> tuple[onnx.ModelProto, list[str]]:

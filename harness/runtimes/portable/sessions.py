@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,7 @@ from harness.runtimes.portable.layout import round_in_layout, split_concatenatio
 from harness.runtimes.portable.onnx_graph import IR_VERSION, OPSET, OnnxGraph, Tensor, element_type
 from harness.tensors import Array
 
-# A protobuf holds 2 GiB. Constants of a larger segment are given to the session beside it, which
-# keeps ONNX Runtime from reordering convolution weights; so only then.
-_PROTOBUF_BYTES = 1_900_000_000
+# Larger constants stand beside the model, and are given to the session without a copy.
 _INLINE_BYTES = 1024
 
 # Where ONNX Runtime keeps convolutions' values in blocks of channels.
@@ -50,15 +49,24 @@ class GraphSession:
         # Given to the session without a copy, so they must live as long as it does.
         self._external = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in external.items()}
         try:
-            in_layout = round_in_layout(model, graph.rounded, self._optimise) if graph.rounded else None
-            if in_layout is None:
-                self._session = self._open(model.SerializeToString(), self._options())
-            else:
-                options = self._options(external=False)
-                options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-                self._session = self._open(in_layout.SerializeToString(), options)
+            in_layout = self._open_rounded(model, graph.rounded) if graph.rounded else None
+            self._session: Any = in_layout or self._open(model.SerializeToString(), self._options())
         except Exception as error:  # ONNX Runtime raises many classes, all derived from Exception
             raise PredictionError("ONNX Runtime refuses the lowered program", received=error) from error
+
+    def _open_rounded(self, model: onnx.ModelProto, rounded: dict[str, str]) -> Any:
+        """A session that rounds inside the blocked layout, or None where there is none."""
+        import onnxruntime
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "optimised.onnx"
+            if not round_in_layout(model, rounded, self._optimise, path):
+                return None
+            options = self._options(external=False)
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+            session = self._open(str(path), options)
+        self._external = {}
+        return session
 
     def _options(self, *, external: bool = True) -> Any:
         import onnxruntime
@@ -69,7 +77,7 @@ class GraphSession:
             options.add_external_initializers(list(self._external), list(self._external.values()))
         return options
 
-    def _open(self, model: bytes, options: Any) -> Any:
+    def _open(self, model: bytes | str, options: Any) -> Any:
         import onnxruntime
 
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -77,6 +85,8 @@ class GraphSession:
     def _optimise(self, model: onnx.ModelProto, path: Path) -> None:
         options = self._options()
         options.optimized_model_filepath = str(path)
+        for key, value in {"file_name": "weights", "min_size_in_bytes": str(_INLINE_BYTES)}.items():
+            options.add_session_config_entry(f"session.optimized_model_external_initializers_{key}", value)
         self._open(model.SerializeToString(), options)
 
     def run(self, arrays: Sequence[Any]) -> list[Any]:
@@ -91,11 +101,11 @@ def _model(
     graph: OnnxGraph, inputs: Sequence[Tensor], outputs: Sequence[tuple[str, Tensor]]
 ) -> tuple[onnx.ModelProto, dict[str, Array]]:
     used = {name for node in graph.nodes for name in node.input}
-    constants = {name: array for name, array in graph.constants.items() if name in used}
-    fits = sum(array.nbytes for array in constants.values()) < _PROTOBUF_BYTES
     initializers, external = [], {}
-    for name, array in constants.items():
-        if fits or array.dtype == object or array.nbytes <= _INLINE_BYTES:
+    for name, array in graph.constants.items():
+        if name not in used:
+            continue
+        if array.dtype == object or array.nbytes <= _INLINE_BYTES:
             initializers.append(numpy_helper.from_array(array, name))
             continue
         proto = TensorProto(
