@@ -46,6 +46,26 @@ LIMITATIONS: tuple[Limitation, ...] = (
         "no Mac was at hand when this was written: the macOS path is tested against a stand-in of coremltools' "
         "native module, and no latency or accuracy of a real device is claimed",
     ),
+    Limitation(
+        "suites.coremltools",
+        "iOS18/test_compression.py::*precision='fp32'*lut_dtype=fp16]",
+        "inexact",
+        "passes at 1e-2 and not at its own 1e-4: the program adds in float32, the test expects float16 values",
+    ),
+    Limitation(
+        "suites.coremltools",
+        "::TestCropResize::test_builder_to_backend_ios1[67]*precision='fp32'*",
+        "inexact",
+        "passes at 1e-2 and not at its own 1e-4: the test expects 7.899 at (y, x) = (1.5, 0.9) of the image "
+        "1 + x + 4y, which is 7.9",
+    ),
+    Limitation(
+        "suites.coremltools",
+        "test_normalization.py::*precision='fp32'*x_param_dtype=(<class 'numpy.float16'>*",
+        "inexact",
+        "passes at 1e-2 and not at its own 1e-4: the test gives float16 values to a float32 case, which no float16 "
+        "computation meets",
+    ),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import random
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -99,13 +100,11 @@ def _interval_rank(count: int) -> int | None:
     """The greatest r, counted from 1, such that the r-th least and r-th greatest of ``count`` samples
     enclose the median with CONFIDENCE: ``2 * P(Binomial(count, 1/2) <= r - 1) <= 1 - CONFIDENCE``.
     """
-    outcomes = 2**count
-    below = 0
-    for rank in range(count // 2 + 1):
-        below += math.comb(count, rank)
-        if 2 * below > (1 - CONFIDENCE) * outcomes:
-            return rank or None
-    return None
+    from scipy.special import bdtr
+
+    # bdtr(k, n, p) is P(Binomial(n, p) <= k), increasing in k.
+    ranks = range(1, count // 2 + 1)
+    return bisect_right(ranks, 1 - CONFIDENCE, key=lambda rank: 2 * float(bdtr(rank - 1, count, 0.5))) or None
 
 
 def mann_kendall(samples: tuple[float, ...]) -> float:

@@ -6,7 +6,9 @@ import errno
 import json
 import os
 import shutil
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -246,3 +248,24 @@ def test_lists_and_cache(harness: Harness, flexible_model: Path, photo: Path) ->
     assert harness("run", flexible_model, "--inputs", photo, "--samples", "0").code == 0
     assert harness("cache", "clear").out.startswith("2 conversions")
     shutil.rmtree("small.mlpackage")
+
+
+def test_killed_run_resumes(harness: Harness, flexible_model: Path, photo: Path) -> None:
+    arguments = ["run", str(flexible_model), "--inputs", str(photo), "--samples", "2000", "--out", "out"]
+    victim = subprocess.Popen([sys.executable, "-m", "harness", *arguments])
+    try:
+        for _ in range(1200):
+            found = list(Path("out").glob("*/records.jsonl"))
+            if found and found[0].read_bytes().count(b"\n") == 1:
+                break
+            assert victim.poll() is None, "it ended before it could be killed"
+            time.sleep(0.05)
+    finally:
+        victim.kill()
+        victim.wait()
+    (file,) = found
+    before = file.read_bytes()
+    assert before.count(b"\n") == 1
+    assert harness("run", "--resume", "--out", "out").code == 0
+    assert file.read_bytes().startswith(before)
+    assert [record["precision"] for record in records(Path("out"))] == ["float32", "float16"]
