@@ -227,10 +227,10 @@ def _counted(count: int, word: str) -> str:
 
 
 def _applicable(records: list[dict[str, Any]]) -> tuple[Limitation, ...]:
-    """Limitations of the routes and runtimes that took part, and of modules below those."""
+    """Limitations of the routes and runtimes that took part; those of single operations fail by themselves."""
     modules = {f"runtimes.{record['runtime']}" for record in records if record["status"] != "skipped"}
     modules |= {f"routes.{record['route']}" for record in records if record["status"] != "skipped"}
-    return tuple(item for item in limitations() if any(f"{item.where}.".startswith(f"{module}.") for module in modules))
+    return tuple(item for item in limitations() if item.where in modules)
 
 
 def _environment(records: list[dict[str, Any]]) -> tuple[tuple[str, str], ...]:
