@@ -66,6 +66,20 @@ LIMITATIONS: tuple[Limitation, ...] = (
         "passes at 1e-2 and not at its own 1e-4: the test gives float16 values to a float32 case, which no float16 "
         "computation meets",
     ),
+    Limitation(
+        "suites.coremltools",
+        "test_recurrent.py::*precision='fp32'*dtype=<class 'numpy.float16'>]",
+        "inexact",
+        "passes at 1e-2 and not at its own 1e-4: the test gives float16 values to a float32 case, which no float16 "
+        "computation meets",
+    ),
+    Limitation(
+        "suites.coremltools",
+        "::TestChangeInputOutputTensorType::test_change_output_type_multifunc*",
+        "unsupported",
+        "change_input_output_tensor_type (coremltools/models/utils.py) renames the described output once for each "
+        "function, so that the package names an output that its program does not return; the test does not predict",
+    ),
 )
 
 
