@@ -6,7 +6,7 @@ import numpy as np
 from onnx import numpy_helper
 
 from harness.errors import PackageError
-from harness.runtimes.portable.onnx_graph import Tensor, op
+from harness.runtimes.portable.onnx_graph import Tensor, op, shape_of
 from harness.runtimes.portable.registry import lowers
 
 
@@ -80,11 +80,9 @@ def local_response_norm(x: Tensor, size: int, alpha: float = 1e-4, beta: float =
     An even size takes one channel more before than behind, as PyTorch does; ONNX's own operator
     takes the other one, and ONNX Runtime refuses it.
     """
-    squares = op.Unsqueeze(op.Mul(x, x), [1])
-    spatial = x.rank - 2
-    mean = op.AveragePool(
-        squares, kernel_shape=[size] + [1] * spatial, count_include_pad=1,
-        pads=[size // 2] + [0] * spatial + [(size - 1) // 2] + [0] * spatial,
-    )  # fmt: skip
-    scale = op.Pow(op.Add(op.Mul(op.Squeeze(mean, [1]), alpha), k), beta)
+    # ONNX Runtime pools over three axes at most, so that all that follow the channels become one.
+    squares = op.Unsqueeze(op.Reshape(op.Mul(x, x), [0, 0, -1]), [1])
+    mean = op.AveragePool(squares, kernel_shape=[size, 1], count_include_pad=1, pads=[size // 2, 0, (size - 1) // 2, 0])
+    mean = op.Reshape(op.Squeeze(mean, [1]), shape_of(x))
+    scale = op.Pow(op.Add(op.Mul(mean, alpha), k), beta)
     return op.Div(x, scale)

@@ -122,7 +122,7 @@ def test_instance_norm_of_unknown_size(lower: Function) -> None:
 
 
 @OLD_AND_NEW
-@pytest.mark.parametrize("shape", [(2, 7, 5), (1, 7, 3, 4)])
+@pytest.mark.parametrize("shape", [(2, 7, 5), (1, 7, 3, 4), (2, 7, 3, 2, 4)])
 @pytest.mark.parametrize("size", [1, 3, 4, 9])
 def test_local_response_norm(run: Function, shape: Any, size: int, target: Any) -> None:
     x = noise(*shape)
