@@ -61,14 +61,7 @@ LIMITATIONS: tuple[Limitation, ...] = (
     ),
     Limitation(
         "suites.coremltools",
-        "test_normalization.py::*precision='fp32'*x_param_dtype=(<class 'numpy.float16'>*",
-        "inexact",
-        "passes at 1e-2 and not at its own 1e-4: the test gives float16 values to a float32 case, which no float16 "
-        "computation meets",
-    ),
-    Limitation(
-        "suites.coremltools",
-        "test_recurrent.py::*precision='fp32'*dtype=<class 'numpy.float16'>]",
+        "mil/ops/tests/*precision='fp32'*dtype=*numpy.float16*",
         "inexact",
         "passes at 1e-2 and not at its own 1e-4: the test gives float16 values to a float32 case, which no float16 "
         "computation meets",

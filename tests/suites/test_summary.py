@@ -99,10 +99,24 @@ def test_failures_are_grouped_without_their_figures() -> None:
     assert [(op, len(members)) for op, _, members in grouped(cases)] == [("relu", 2), ("relu", 1)]
 
 
-def test_a_limitation_explains_failures(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = Limitation("suites.coremltools", "test_x.py::*::test_y[[]p*", "inexact", "because")
+@pytest.mark.parametrize(
+    ("kind", "comparisons", "reasons"),
+    [
+        ("unsupported", [comparison(BAD)], ["because", None]),
+        ("inexact", [comparison(BAD)], [None, None]),
+        ("inexact", [comparison(NARROW)], ["because", None]),
+    ],
+)
+def test_a_limitation_explains_failures(
+    monkeypatch: pytest.MonkeyPatch, kind: Any, comparisons: Any, reasons: list[str | None]
+) -> None:
+    known = Limitation("suites.coremltools", "test_x.py::*::test_y[[]p*", kind, "because")
     monkeypatch.setattr(summary, "limitations", lambda where: (known,))
-    result = SuiteResult((part(row(outcome="failed"), row("a/test_x.py::Test::test_z[p]", outcome="failed")),))
-    assert [case.test for case in result.unexplained] == ["test_x.py::Test::test_z"]
+    rows = [
+        row(test, outcome="failed", comparisons=comparisons, reason="not equal")
+        for test in ("a/test_x.py::Test::test_y[p]", "a/test_x.py::Test::test_z[p]")
+    ]
+    result = SuiteResult((part(*rows),))
+    assert len(result.unexplained) == reasons.count(None)
     failures = result.to_json()["parts"][0]["failures"]
-    assert [failure["limitation"] for failure in failures] == ["because", None]
+    assert [failure["limitation"] for failure in failures] == reasons
