@@ -147,4 +147,4 @@ def find_case(name: str, folder: Path, *, trust: bool = False) -> ModelCase:
         return cases[name]
     if Path(name).exists() or Path(name).suffix or "/" in name:
         return case_from_file(Path(name), trust=trust)
-    raise UnknownNameError(f"there is no model {name!r}", supported=[*cases, "or the path of a model file"])
+    raise UnknownNameError(f"there is no model {name!r}", supported=[*cases, "the path of a model file"])
