@@ -98,9 +98,10 @@ def runtime_hash() -> str:
 
 
 def _collected(part: str, settings: Settings, folder: Path) -> Row:
-    """From the folder where it stands for this version of coremltools, else from pytest."""
+    """From the folder where it stands for this version of coremltools and our plugin, else from pytest."""
     version = importlib.metadata.version("coremltools")
-    path = folder / f"{part}-collected-{version}.json"
+    plugin = hashlib.sha256(Path(__file__).with_name("plugin.py").read_bytes()).hexdigest()[:8]
+    path = folder / f"{part}-collected-{version}-{plugin}.json"
     if not path.exists():
         found = collect([_package() / PARTS[part]], settings)
         partial = path.with_suffix(".partial")
