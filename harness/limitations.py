@@ -34,6 +34,12 @@ LIMITATIONS: tuple[Limitation, ...] = (
     ),
     Limitation(
         "runtimes.portable.ops",
+        "while_loop",
+        "inexact",
+        "a loop that has not ended after 100,000 turns is an error, so that a damaged program cannot hang",
+    ),
+    Limitation(
+        "runtimes.portable.ops",
         "_const_symbolic",
         "unsupported",
         "stands for a symbol inside coremltools' converter and is never written into a package: its backend "

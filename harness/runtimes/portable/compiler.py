@@ -34,6 +34,9 @@ Environment = dict[str, Any]
 
 # Ops that read or write a state buffer, or draw random numbers: they keep their order.
 _ORDERED = frozenset({"read_state", "write_state", "coreml_update_state"})
+# A damaged or wrong program must not hang; no network for images turns as often.
+MAXIMUM_TURNS = 100_000
+
 # What numpy and Python raise where an op's values do not go together.
 _UNFIT = (ValueError, IndexError, TypeError, KeyError, ArithmeticError, AssertionError, MemoryError)
 _CONTROL_FLOW = frozenset({"cond", "while_loop"})
@@ -214,7 +217,13 @@ class Compiler:
 
         def run(values: Environment, observed: Environment | None) -> None:
             loop = [_runtime_value(binding, values, constants) for binding in start]
+            turns = 0
             while bool(np.asarray(condition.run(values | bind(condition_block, loop), observed)[0]).reshape(())):
+                turns += 1
+                if turns > MAXIMUM_TURNS:
+                    raise PredictionError(
+                        f"op {operation} has not ended", received=f"{turns - 1:,} turns", supported="as many at most"
+                    )
                 loop = body.run(values | bind(body_block, loop), observed)
             values.update(zip((output.name for output in operation.outputs), loop, strict=True))
 

@@ -318,3 +318,18 @@ def test_error_inside_a_block_names_the_operation(run: Run) -> None:
 
     with pytest.raises(PredictionError, match=r"list_read 'culprit'.*outside of the list; received 1"):
         run(build, {"x": X, "index": count(0)})
+
+
+def test_endless_loop_is_an_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.runtimes.portable.compiler.MAXIMUM_TURNS", 20)
+
+    def build(x: Any) -> Any:
+        return mb.while_loop(
+            _cond=lambda value: mb.greater(x=mb.reduce_max(x=value, keep_dims=False), y=0.0),
+            _body=lambda value: mb.mul(x=value, y=0.5),
+            loop_vars=(x,),
+        )
+
+    assert np.all(run(build, {"x": -np.abs(X)})[0] == -np.abs(X))
+    with pytest.raises(PredictionError, match="20 turns"):
+        run(build, {"x": X})
