@@ -110,11 +110,18 @@ class ConversionCache:
         folder = self.folder / key
         try:
             self._hold(key)
+        except (FileNotFoundError, NotADirectoryError):
+            # What has no entry.json can be nobody's; what has one now was made while we looked.
+            if folder.exists() and not (folder / ENTRY_FILE).exists():
+                self._remove(folder)
+            return None
+        except OSError as error:
+            raise self._disk_error(error) from error
+        try:
             artifact = _read_entry(folder)
         except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
+            self._remove(folder)  # while it is held, so that nobody has made it anew
             self._release(key)
-            if folder.exists():
-                self._remove(folder)
             return None
         except OSError as error:
             raise self._disk_error(error) from error
@@ -256,14 +263,16 @@ class ConversionCache:
 
     def _remove_unused(self, folder: Path) -> bool:
         """Remove an entry unless somebody, this process included, holds it."""
+        path = folder / ENTRY_FILE
         try:
-            descriptor = os.open(folder / ENTRY_FILE, os.O_RDONLY)
+            descriptor = os.open(path, os.O_RDONLY)
         except FileNotFoundError:
             return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return self._remove(folder)
-        except BlockingIOError:
+            # The lock counts only on what still stands there: it may have been evicted and made anew.
+            return os.path.samestat(os.fstat(descriptor), path.stat()) and self._remove(folder)
+        except (BlockingIOError, FileNotFoundError):
             return False
         finally:
             os.close(descriptor)
