@@ -1,6 +1,7 @@
 """``make bench``: the portable runtime against ONNX Runtime on tf2onnx's export of the same U-Net.
 
-256x256x3, channels 32 to 256, random weights of a fixed seed. All three are timed in one interleaved
+``tf2onnx export`` runs on ONNX Runtime with all defaults. 256x256x3, channels 32 to 256, random weights of a
+fixed seed. All three are timed in one interleaved
 schedule; only ratios of one run are printed, since absolute times are this machine's.
 """
 
@@ -63,7 +64,7 @@ def main() -> None:
             models[precision] = portable.load(artifact.path, numerics=precision)
     (name,) = (spec.name for spec in models["float32"].features.inputs)
     targets = {
-        "tf2onnx, ONNX Runtime": lambda: session.run(None, {session.get_inputs()[0].name: image})[0],
+        "tf2onnx export": lambda: session.run(None, {session.get_inputs()[0].name: image})[0],
         "portable float32": lambda: next(iter(models["float32"].predict({name: image}).values())),
         "portable float16": lambda: next(iter(models["float16"].predict({name: image}).values())),
     }
