@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import InputError, PackageError, UnknownNameError, UnsupportedError
+from harness.memory import return_freed_memory
 from harness.runtimes.portable import ops  # noqa: F401 (fills the tables of implementations)
 from harness.runtimes.portable.compiler import CompiledBlock, Compiler
 from harness.runtimes.portable.features import Features, read_features
@@ -126,6 +127,7 @@ class PortableModel:
                     types[value.name] = _with_shape(value, shapes.get(value.name))
                 compiler = Compiler(self.numerics, self.function.opset, self._observe)
                 self._compiled[key] = (compiler, compiler.block(self.function.block, types, {}))
+                return_freed_memory()
             self._compiled.move_to_end(key)
             return self._compiled[key][1]
 
