@@ -148,10 +148,9 @@ def compare(
     rules = parse_rules(fail_on) if fail_on else ()
     changes = compare_runs(to_frame(last_run(old).records), to_frame(last_run(new).records), rules)
     if json:
-        import json as json_module
         from dataclasses import asdict
 
-        typer.echo(json_module.dumps([asdict(change) for change in changes], indent=2))
+        _print_json([asdict(change) for change in changes])
     else:
         from rich.console import Console
 
@@ -166,7 +165,6 @@ def list_(
     json: Json = False,
 ) -> None:
     """List what there is."""
-    import json as json_module
 
     from harness.errors import UnknownNameError
 
@@ -180,7 +178,7 @@ def list_(
         raise UnknownNameError(f"there is no list of {what!r}", supported=sorted(listings))
     rows = listings[what]()
     if json:
-        typer.echo(json_module.dumps(rows, indent=2))
+        _print_json(rows)
         return
     from rich.console import Console
     from rich.table import Table
@@ -200,6 +198,12 @@ def cache_clear() -> None:
     typer.echo(f"{entries} conversions removed, {size:,} bytes")
 
 
+def _print_json(value: Any) -> None:
+    import json
+
+    typer.echo(json.dumps(value, indent=2))
+
+
 def _execute(plan: Plan, run: Run, json: bool) -> NoReturn:
     from harness.cache import ConversionCache
     from harness.evaluate import cells, evaluate
@@ -217,9 +221,7 @@ def _execute(plan: Plan, run: Run, json: bool) -> NoReturn:
             advance()
     records = run.records()
     if json:
-        import json as json_module
-
-        typer.echo(json_module.dumps([record.to_json() for record in records], indent=2))
+        _print_json([record.to_json() for record in records])
     else:
         _show(records)
     _write_report(records, run.folder, quiet=json)

@@ -3,7 +3,7 @@ kernels and control flow between them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,7 @@ from harness.runtimes.portable.sessions import GraphSession
 
 Environment = dict[str, Any]
 
-# Ops that read or write a state buffer, or draw random numbers: they keep their order.
+# Ops that read or write a state buffer: they keep their order.
 _ORDERED = frozenset({"read_state", "write_state", "coreml_update_state"})
 # A damaged or wrong program must not hang; no network for images turns as often.
 MAXIMUM_TURNS = 100_000
@@ -90,11 +90,8 @@ class Compiler:
     opset: str
     observe: frozenset[str] = frozenset()
 
-    def block(
-        self, block: Block, types: dict[str, Type], constants: Environment, keep: Iterable[str] = ()
-    ) -> CompiledBlock:
-        """``types`` and ``constants``: what is visible from outside. ``keep``: names that the caller
-        owns and that must outlive the block."""
+    def block(self, block: Block, types: dict[str, Type], constants: Environment) -> CompiledBlock:
+        """``types`` and ``constants``: what is visible from outside, and outlives the block."""
         types = dict(types) | {value.name: value.type for value in block.inputs}
         arguments = {value.name for value in block.inputs}
         constants = {name: value for name, value in constants.items() if name not in arguments}
@@ -119,7 +116,7 @@ class Compiler:
                 needed.update(operation.uses())
         for name in constants.keys() - needed:
             del constants[name]
-        outer = set(keep) | {name for name in types if name not in _defined(block)}
+        outer = {name for name in types if name not in _defined(block)}
         _plan_releases(steps, set(block.outputs) | outer | self.observe)
         return CompiledBlock(steps, block.outputs, constants, self.observe)
 

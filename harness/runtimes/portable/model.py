@@ -70,7 +70,7 @@ class PortableModel:
                 supported=get_close_matches(unknown, known) or sorted(known)[:10],
             )
         self._observe = observe
-        self._compiled: OrderedDict[tuple[tuple[int, ...], ...], tuple[Compiler, CompiledBlock]] = OrderedDict()
+        self._compiled: OrderedDict[tuple[tuple[int, ...], ...], CompiledBlock] = OrderedDict()
         self._lock = threading.Lock()
         if not any(spec.is_flexible for spec in features.inputs):
             self._compile({})
@@ -126,10 +126,10 @@ class PortableModel:
                 for value in self.function.inputs:
                     types[value.name] = _with_shape(value, shapes.get(value.name))
                 compiler = Compiler(self.numerics, self.function.opset, self._observe)
-                self._compiled[key] = (compiler, compiler.block(self.function.block, types, {}))
+                self._compiled[key] = compiler.block(self.function.block, types, {})
                 return_freed_memory()
             self._compiled.move_to_end(key)
-            return self._compiled[key][1]
+            return self._compiled[key]
 
 
 def _observable(block: Block) -> Iterator[str]:

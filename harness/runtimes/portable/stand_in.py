@@ -139,7 +139,7 @@ class MLModelProxy:
         except InputError as error:
             raise RuntimeError(f"{self._size_complaint(inputs)}{error}") from error
         self._predict_nanoseconds = time.perf_counter_ns() - start
-        return {name: _native(value) for name, value in outputs.items()}
+        return outputs
 
     def _size_complaint(self, inputs: Mapping[str, Any]) -> str:
         """Core ML's own words for a size that a flexible input does not take, as coremltools' tests expect them
@@ -240,10 +240,6 @@ class MLModelProxy:
         from coremltools.models.compute_plan import MLComputePlan
 
         return MLComputePlan(ComputePlanProxy(MLModelProxy.get_model_structure(path)))
-
-
-def _native(value: Any) -> Any:
-    return value.convert("RGBA") if getattr(value, "mode", None) == "RGB" else value
 
 
 def _write_package(path: Path, specification: bytes, blobs: Mapping[str, bytes] | None = None) -> None:
