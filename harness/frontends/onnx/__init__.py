@@ -1,0 +1,3 @@
+"""ONNX to MIL."""
+
+from __future__ import annotations

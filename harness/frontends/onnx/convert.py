@@ -1,0 +1,315 @@
+"""ONNX to an ML Program: what cannot be said is found first; constants are folded; each node is one translation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.artifact import Artifact
+from harness.errors import ConversionError, UnknownNameError, UnsupportedError
+from harness.frontends.dispatch import UNFIT, Value, Var
+from harness.frontends.onnx import ops  # noqa: F401 (fills the table of translations)
+from harness.frontends.onnx.graph import (
+    DOMAINS,
+    Node,
+    OnnxModel,
+    ValueType,
+    array_of,
+    attributes_of,
+    check_model,
+    read_model,
+    value_type,
+    value_types,
+)
+from harness.frontends.onnx.registry import TRANSLATIONS
+from harness.frontends.program import InputRange, Names, ProgramBuilder, Scope, write_program
+from harness.quiet import quiet_conversion
+from harness.tensors import Array, TensorSpec
+
+# What MIL computes with; narrow and wide integers are int32 in the program.
+COMPUTED = frozenset(
+    {"float32", "float16", "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"}
+)
+_NOT_FOLDED = frozenset(
+    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial", "Dropout"}
+)
+_LARGEST_FOLDED = 2**26  # elements
+
+
+def convert_onnx(
+    source: Path | Any,
+    precision: str,
+    destination: Path,
+    *,
+    name: str = "model",
+    target: str = "iOS17",
+    ranges: Mapping[tuple[str, int], InputRange] | None = None,
+) -> Artifact:
+    """Write an ``.onnx`` file, or a ``ModelProto``, as an ``.mlpackage``.
+
+    Inputs and outputs keep their order and shapes; their names are made identifiers (the artifact maps them).
+    ``ranges`` bounds flexible dimensions by input name and axis. Raises ModelFileError, UnsupportedError (all that
+    stands in the way, by node) or ConversionError.
+    """
+    if precision not in ("float32", "float16"):
+        raise UnknownNameError("there is no such precision", received=precision, supported=("float32", "float16"))
+    model = read_model(source) if isinstance(source, Path) else check_model(source, name)
+    model = _with_functions_inlined(model)
+    _refuse_unsupported(model)
+    converter = Converter(model)
+    try:
+        with quiet_conversion():
+            builder, names = converter.program(target, ranges)
+    except UNFIT as error:
+        raise ConversionError(f"model {model.name} cannot be converted", received=repr(error)[:300]) from error
+    provenance = {"route": "onnx", "onnx": version("onnx"), "coremltools": version("coremltools")}
+    artifact = write_program(builder, precision, destination, provenance, f"model {model.name}")
+    return names.applied(artifact)
+
+
+def _with_functions_inlined(model: OnnxModel) -> OnnxModel:
+    """Functions of the model, and operators that ONNX defines by others and we do not translate, become nodes."""
+    import onnx
+
+    def is_expanded(node: Any) -> bool:
+        if node.domain not in DOMAINS:
+            return any(node.domain == item.domain and node.op_type == item.name for item in model.proto.functions)
+        return _translation(model, node) is None
+
+    if not any(is_expanded(node) for node in _all_nodes(model.graph)):
+        return model
+    kept = [("", operator) for operator in TRANSLATIONS.operators()]
+    try:
+        proto = onnx.inliner.inline_selected_functions(
+            model.proto, kept, exclude=True, inline_schema_functions=True
+        )
+    except UNFIT as error:
+        raise ConversionError(f"functions of model {model.name} cannot be expanded", received=str(error)[:300]) from error
+    return check_model(proto, model.name, model.folder)
+
+
+def _all_nodes(graph: Any) -> list[Any]:
+    from harness.frontends.onnx.graph import all_nodes
+
+    return list(all_nodes(graph))
+
+
+def _translation(model: OnnxModel, node: Any) -> Any:
+    domain = "" if node.domain in DOMAINS else node.domain
+    operator = node.op_type if not domain else f"{domain}::{node.op_type}"
+    return TRANSLATIONS.find(operator, model.opsets.get(domain, 1))
+
+
+def _refuse_unsupported(model: OnnxModel) -> None:
+    """Raise UnsupportedError with every node and input that stands in the way."""
+    problems: list[str] = []
+    initializers = {tensor.name for tensor in model.graph.initializer}
+    for item in model.graph.input:
+        type_ = value_type(item.type)
+        if item.name not in initializers and (type_.dtype not in COMPUTED or type_.shape is None):
+            problems.append(f"input {item.name!r} is of type {type_.dtype}, shape {type_.shape}")
+        elif item.name not in initializers and type_.shape and 0 in type_.shape:
+            problems.append(f"input {item.name!r} holds no element, shape {type_.shape}")
+    _find_problems(model, model.graph, initializers, {}, problems)
+    if problems:
+        listed = "; ".join(problems[:20]) + (f"; and {len(problems) - 20} more" if len(problems) > 20 else "")
+        raise UnsupportedError(
+            f"model {model.name} cannot be said in Core ML: {listed}", remedy="See `harness list limitations`"
+        )
+
+
+def _find_problems(
+    model: OnnxModel, graph: Any, constants: set[str], outer: Mapping[str, ValueType], problems: list[str]
+) -> None:
+    types = {**outer, **value_types(graph)}
+    constants = set(constants) | {tensor.name for tensor in graph.initializer}
+    for node in graph.node:
+        inner = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
+        folds = not inner and node.op_type not in _NOT_FOLDED and all(name in constants for name in node.input if name)
+        if node.op_type == "Shape" and (shape := types.get(node.input[0], ValueType("")).shape) is not None:
+            folds = folds or None not in shape
+        where = f"{node.op_type} node {node.name or (node.output[0] if node.output else '')!r}"
+        if folds:
+            constants.update(node.output)
+        elif _translation(model, node) is None:
+            problems.append(f"{where} has no translation" + (f" (domain {node.domain})" if node.domain else ""))
+        else:
+            for name in (*node.input, *node.output):
+                dtype = types[name].dtype if name in types and name not in constants else ""
+                if dtype and dtype not in COMPUTED:
+                    problems.append(f"{where} computes with {dtype}")
+                    break
+        for subgraph in inner:
+            _find_problems(model, subgraph, constants, types, problems)
+
+
+class _FeatureNames:
+    """Identifiers of the package's inputs and outputs, by the model's own names."""
+
+    def __init__(self) -> None:
+        self.inputs: dict[str, str] = {}
+        self.outputs: dict[str, str] = {}
+
+    def applied(self, artifact: Artifact) -> Artifact:
+        """The artifact with its names mapped."""
+        from dataclasses import replace
+
+        return replace(artifact, input_names=self.inputs, output_names=self.outputs)
+
+
+class Converter:
+    """One model. Translations of If, Loop and Scan call ``block`` for their graphs."""
+
+    def __init__(self, model: OnnxModel) -> None:
+        self.model = model
+        self.names = Names()
+        self.types: dict[str, ValueType] = {}
+
+    def program(
+        self, target: str, ranges: Mapping[tuple[str, int], InputRange] | None
+    ) -> tuple[ProgramBuilder, _FeatureNames]:
+        """The whole main graph."""
+        graph = self.model.graph
+        initializers = {tensor.name for tensor in graph.initializer}
+        given = [item for item in graph.input if item.name not in initializers]
+        names = _FeatureNames()
+        taken: set[str] = set()
+        names.inputs = {item.name: _identifier(item.name, "input", taken) for item in given}
+        names.outputs = {item.name: _identifier(item.name, "output", taken) for item in graph.output}
+        specs = []
+        for item in given:
+            type_ = value_type(item.type)
+            assert type_.shape is not None
+            specs.append(TensorSpec(names.inputs[item.name], type_.shape, type_.dtype))
+        renamed = {(names.inputs.get(name, name), axis): bounds for (name, axis), bounds in (ranges or {}).items()}
+        builder = ProgramBuilder(specs, target, renamed)
+        with builder.building() as values:
+            scope = Scope(values={item.name: values[names.inputs[item.name]] for item in given})
+            results = self.block(graph, scope)
+            builder.finish(
+                {names.outputs[item.name]: value for item, value in zip(graph.output, results, strict=True)}
+            )
+        return builder, names
+
+    def block(self, graph: Any, scope: Scope) -> list[Value]:
+        """Translate a graph's nodes into the block being built; its outputs in order."""
+        self.types.update(value_types(graph))
+        for tensor in graph.initializer:
+            if tensor.name not in scope.values:
+                scope.values[tensor.name] = array_of(tensor)
+        for proto in graph.node:
+            self._node(proto, scope)
+        return [self._value(item.name, scope, f"output {item.name!r} of graph {graph.name!r}") for item in graph.output]
+
+    def _node(self, proto: Any, scope: Scope) -> None:
+        domain = "" if proto.domain in DOMAINS else proto.domain
+        node = Node(
+            operator=proto.op_type, domain=domain, name=proto.name or (proto.output[0] if proto.output else ""),
+            version=self.model.opsets.get(domain, 1), inputs=tuple(proto.input), outputs=tuple(proto.output),
+            attributes=attributes_of(proto), types=self.types, proto=proto, converter=_Inner(self, scope),
+        )  # fmt: skip
+        inputs = [self._value(name, scope, str(node)) if name else None for name in node.inputs]
+        while inputs and inputs[-1] is None:
+            inputs.pop()
+        results = self._folded(node, inputs)
+        if results is None:
+            translation = _translation(self.model, proto)
+            if translation is None:
+                raise UnsupportedError(f"{node} has no translation", supported=TRANSLATIONS.operators())
+            results = translation.call(
+                inputs, node.attributes, node, str(node), lambda index: scope.materialize(node.inputs[index])
+            )
+        for name, value in zip(node.outputs, results, strict=False):
+            if name and value is not None:
+                scope.values[name] = value
+                self.names.give(value, name)
+
+    def _folded(self, node: Node, inputs: Sequence[Value | None]) -> list[Any] | None:
+        """Values of a node whose inputs are all constant, by ONNX's reference evaluator; None where it is not one."""
+        if node.operator in _NOT_FOLDED or any(attribute.HasField("g") for attribute in node.proto.attribute):
+            return None
+        if not all(value is None or isinstance(value, np.ndarray) for value in inputs):
+            return None
+        shapes = [node.output_shape(index) for index in range(len(node.outputs))]
+        if any(shape and np.prod([float(size or 1) for size in shape]) > _LARGEST_FOLDED for shape in shapes):
+            return None
+        if node.operator == "Constant" and "value" in node.attributes:
+            return [node.attributes["value"]]
+        return _evaluate(node, [value for value in inputs], self.model.opsets)
+
+    def _value(self, name: str, scope: Scope, where: str) -> Value:
+        value = scope.find(name)
+        if value is None:
+            raise ConversionError(f"{where} reads {name!r}, which nothing computes")
+        return value
+
+
+class _Inner:
+    """What a translation with inner graphs is given: translates one in a scope of its own."""
+
+    def __init__(self, converter: Converter, scope: Scope) -> None:
+        self._converter, self._scope = converter, scope
+
+    def block(self, graph: Any, inputs: Sequence[Value] = ()) -> list[Value]:
+        """The outputs of ``graph``, translated into the block being built, with ``inputs`` for its inputs in order."""
+        names = [item.name for item in graph.input]
+        scope = Scope(parent=self._scope, values=dict(zip(names, inputs, strict=True)))
+        results = self._converter.block(graph, scope)
+        return [
+            scope.materialize(item.name) if isinstance(value, np.ndarray) else value
+            for item, value in zip(graph.output, results, strict=True)
+        ]
+
+
+def _evaluate(node: Node, inputs: Sequence[Any], opsets: Mapping[str, int]) -> list[Array] | None:
+    """By onnx.reference; None where it has no implementation or fails, and the translation has to say what is wrong."""
+    from onnx import TensorProto, helper
+    from onnx.reference import ReferenceEvaluator
+
+    names = [name for name, value in zip(node.inputs, inputs, strict=False) if value is not None]
+    graph = helper.make_graph(
+        [node.proto],
+        "folded",
+        [helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in dict.fromkeys(names)],
+        [helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in node.outputs if name],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid(key, value) for key, value in opsets.items()])
+    feeds = {name: value for name, value in zip(node.inputs, inputs, strict=False) if value is not None}
+    try:
+        with np.errstate(all="ignore"):
+            results = iter(ReferenceEvaluator(model).run(None, feeds))
+    except Exception:  # the evaluator raises whatever numpy does
+        return None
+    values: list[Any] = [np.asarray(next(results)) if name else None for name in node.outputs]
+    return values
+
+
+def _identifier(name: str, role: str, taken: set[str]) -> str:
+    """A name that Core ML takes for a feature: letters, digits and underscores, different from those before."""
+    import re
+
+    clean = re.sub(r"\W", "_", name, flags=re.ASCII)
+    if not clean or clean[0].isdigit():
+        clean = f"{role}_{clean}"
+    unique = next(item for count in range(len(taken) + 1) if (item := f"{clean}{f'_{count}' if count else ''}") not in taken)
+    taken.add(unique)
+    return unique
+
+
+def specs_of(model: OnnxModel) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Inputs and outputs under their own names, shapes None where flexible."""
+    initializers = {tensor.name for tensor in model.graph.initializer}
+    given = [item for item in model.graph.input if item.name not in initializers]
+
+    def spec(item: Any) -> TensorSpec:
+        type_ = value_type(item.type)
+        return TensorSpec(item.name, type_.shape or (), type_.dtype)
+
+    return tuple(map(spec, given)), tuple(map(spec, model.graph.output))
+
+
+__all__ = ["Converter", "Var", "convert_onnx", "specs_of"]

@@ -1,0 +1,304 @@
+"""MIL programs that a frontend builds: their inputs and outputs, constants, names, and the package they are written to."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.artifact import Artifact
+from harness.errors import ConversionError, StoreError, UnsupportedError
+from harness.frontends.dispatch import UNFIT, Value, Var
+from harness.quiet import quiet_conversion, quiet_imports
+from harness.tensors import Array, TensorSpec
+
+# A flexible dimension of no declared bound: Core ML wants one (coremltools, RangeDim).
+DEFAULT_UPPER_BOUND = 4096
+
+_INT32 = np.iinfo(np.int32)
+
+
+def narrowed(array: Array) -> Array:
+    """A constant in a type that MIL computes with: float32, float16, int32 or bool.
+
+    64-bit integers beyond 32 bits are clipped, as they stand for "to the end" in slices; UnsupportedError for types
+    that MIL does not know.
+    """
+    kind = array.dtype.kind
+    if array.dtype in (np.dtype(np.float32), np.dtype(np.float16), np.dtype(np.int32), np.dtype(np.bool_)):
+        return array
+    if kind == "f" and array.dtype.itemsize == 8:
+        return array.astype(np.float32)
+    if kind in "iu":
+        return np.clip(array, _INT32.min, _INT32.max).astype(np.int32)
+    raise UnsupportedError("a constant has a type that MIL does not compute with", received=array.dtype)
+
+
+@dataclass
+class Scope:
+    """Values by name in one block, and those of the blocks around it. Constants are written once for each block."""
+
+    parent: Scope | None = None
+    values: dict[str, Value] = field(default_factory=dict)
+    written: dict[str, Var] = field(default_factory=dict)
+
+    def find(self, name: str) -> Value | None:
+        """The value of that name, here or outside; None where there is none."""
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope.values:
+                return scope.values[name]
+            scope = scope.parent
+        return None
+
+    def materialize(self, name: str) -> Var:
+        """The value of that name as a MIL value. Raises KeyError where there is none."""
+        value = self.find(name)
+        if value is None:
+            raise KeyError(name)
+        if not isinstance(value, np.ndarray):
+            return value
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope.written:
+                return scope.written[name]
+            scope = scope.parent
+        self.written[name] = constant(value, name)
+        return self.written[name]
+
+
+def constant(array: Array, name: str | None = None) -> Var:
+    """A constant of the program that is being built."""
+    from coremltools.converters.mil.mil import Builder
+
+    keywords = {} if name is None else {"name": name}
+    value: Var = Builder.const(val=narrowed(np.asarray(array)), **keywords)
+    return value
+
+
+def as_var(value: Value) -> Var:
+    """``value`` as a MIL value."""
+    return constant(value) if isinstance(value, np.ndarray) else value
+
+
+class Names:
+    """Gives the values of a program the names that they have in the source graph."""
+
+    def __init__(self) -> None:
+        self._named: set[int] = set()
+        self._kept: list[Var] = []
+
+    def give(self, value: Value, name: str) -> None:
+        """Name a value that has no name of its own yet."""
+        if isinstance(value, np.ndarray) or value.op is None or id(value) in self._named:
+            return
+        self._named.add(id(value))
+        self._kept.append(value)
+        value.name = name
+        if len(value.op.outputs) == 1:
+            value.op.name = name
+
+
+@dataclass(frozen=True)
+class InputRange:
+    """Bounds of one flexible dimension."""
+
+    lower: int = 1
+    upper: int = DEFAULT_UPPER_BOUND
+
+
+class ProgramBuilder:
+    """One function, ``main``. Inputs have MIL's types; what Core ML cannot take as a model's input is cast inside.
+
+    ``ranges`` bounds flexible dimensions by input name and axis. ``target`` names a member of ``coremltools.target``.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[TensorSpec],
+        target: str = "iOS17",
+        ranges: Mapping[tuple[str, int], InputRange] | None = None,
+    ) -> None:
+        with quiet_imports():
+            import coremltools
+            from coremltools.converters.mil.mil import Builder, Function, Program, get_new_symbol, types
+
+        self.target = target
+        self.inputs = tuple(inputs)
+        kinds = {"float32": types.fp32, "float16": types.fp16, "int32": types.int32}
+        placeholders, input_types = {}, []
+        for spec in self.inputs:
+            shape, declared = [], []
+            for axis, size in enumerate(spec.shape or (1,)):
+                bounds = (ranges or {}).get((spec.name, axis), InputRange())
+                shape.append(get_new_symbol() if size is None else size)
+                declared.append(coremltools.RangeDim(bounds.lower, bounds.upper) if size is None else size)
+            kind = kinds["int32" if _is_integer(spec.dtype) else spec.dtype]
+            placeholders[spec.name] = Builder.placeholder(shape=tuple(shape), dtype=kind)
+            if None in spec.shape:
+                input_types.append(coremltools.TensorType(name=spec.name, shape=coremltools.Shape(declared)))
+        self.program = Program()
+        self.function = Function(placeholders, opset_version=getattr(coremltools.target, target))
+        if input_types:
+            self.function.set_input_types(tuple(input_types))
+
+    @contextmanager
+    def building(self) -> Iterator[dict[str, Var]]:
+        """Operations go into the function; gives its inputs by name, in the source's rank and as bool where so
+        declared."""
+        from coremltools.converters.mil.mil import Builder
+
+        with self.function:
+            values = {}
+            for spec in self.inputs:
+                value: Var = self.function.inputs[spec.name]
+                if spec.shape == ():
+                    value = Builder.squeeze(x=value, axes=[0])
+                if spec.dtype == "bool":
+                    value = Builder.cast(x=value, dtype="bool")
+                values[spec.name] = value
+            yield values
+
+    def finish(self, outputs: Mapping[str, Value]) -> None:
+        """Declare the outputs, by name. Inputs and constants that are returned as they are get a copy."""
+        from coremltools.converters.mil.mil import Builder
+
+        given = {id(value) for value in self.function.inputs.values()}
+        results: list[Var] = []
+        for name, value in outputs.items():
+            result = as_var(value)
+            is_new = id(result) not in given and result.op is not None and result.op.op_type != "const"
+            if is_new and all(result is not other for other in results):
+                result.name = name
+                if len(result.op.outputs) == 1:
+                    result.op.name = name
+            else:
+                result = Builder.identity(x=result, name=name)
+            results.append(result)
+        self.function.set_outputs(results)
+        self.program.add_function("main", self.function)
+
+
+def _is_integer(dtype: str) -> bool:
+    return dtype == "bool" or dtype.startswith(("int", "uint"))
+
+
+# coremltools' passes that our programs need, in order. Each was found to take time linear in the count of operations.
+_PASSES = (
+    "common::dead_code_elimination",
+    "common::cast_optimization",
+    "common::noop_elimination",
+    "common::const_elimination",
+    "common::divide_to_multiply",
+    "common::add_conv_transpose_output_shape",
+    "common::fuse_matmul_weight_bias",
+    "common::fuse_linear_bias",
+    "common::fuse_gelu_tanh_approximation",
+    "common::fuse_gelu_exact",
+    "common::fuse_leaky_relu",
+    "common::rank0_expand_dims_swap",
+    "common::fuse_squeeze_expand_dims",
+    "common::compose_conv1d",
+    "common::use_reflection_padding",
+    "common::merge_consecutive_paddings",
+    "common::fuse_pad_conv",
+    "common::merge_consecutive_transposes",
+    "common::reduce_transposes",
+    "common::fuse_conv_scale",
+    "common::fuse_conv_bias",
+    "common::fuse_layernorm_or_instancenorm",
+    "common::fuse_elementwise_to_batchnorm",
+    "common::fuse_conv_batchnorm",
+    "common::fuse_conv_scale",
+    "common::fuse_conv_bias",
+    "common::fuse_prelu",
+    "common::prelu_to_lrelu",
+    "common::merge_consecutive_relus",
+    "common::merge_consecutive_reshapes",
+    "common::merge_consecutive_transposes",
+    "common::fuse_transpose_matmul",
+    "common::expand_high_rank_reshape_and_transpose",
+    "common::reduce_transposes",
+    "common::remove_redundant_ops",
+    "common::dedup_op_and_var_names",
+)
+_TYPE_PASSES = ("common::update_output_dtypes", "common::const_elimination", "common::cast_optimization")
+_FINAL_PASSES = (
+    "common::const_elimination",
+    "common::const_deduplication",
+    "common::dead_code_elimination",
+    "common::noop_elimination",
+    "common::dedup_op_and_var_names",
+    "common::topological_reorder",
+    "common::dead_code_elimination",
+    "mil_backend::adjust_io_to_supported_types",
+    "mil_backend::fuse_activation_silu",
+    "common::const_elimination",
+    "common::cast_optimization",
+    "common::dead_code_elimination",
+    "mil_backend::sanitize_name_strings",
+    "common::dedup_op_and_var_names",
+    "nn_backend::handle_unused_inputs",
+)
+
+
+def write_program(
+    builder: ProgramBuilder, precision: str, destination: Path, provenance: Mapping[str, str], what: str
+) -> Artifact:
+    """Optimise a finished program, write it as an ``.mlpackage`` and describe it.
+
+    Raises ConversionError where coremltools' passes or its writer fail.
+    """
+    from coremltools.converters.mil.backend.mil.load import load as to_protobuf
+    from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
+    from coremltools.models.utils import save_spec
+
+    program = builder.program
+    half = precision == "float16"
+    name = ""
+    try:
+        with quiet_conversion(), tempfile.TemporaryDirectory() as weights:
+            for name in (*_PASSES, *(("common::add_fp16_cast",) if half else ()), *_TYPE_PASSES, *_FINAL_PASSES):
+                if name == "common::reduce_transposes" and not _has_transposes(program):
+                    continue
+                PASS_REGISTRY[name](program)
+            name = "the writer of ML Programs"
+            specification = to_protobuf(
+                program, weights, specification_version=builder.function.opset_version.value,
+                convert_to="mlprogram", convert_from="milinternal",
+            )  # fmt: skip
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.stem}-") as aside:
+                # Renamed into place, so that no half package is ever found there.
+                package = Path(aside, "new.mlpackage")
+                save_spec(specification, str(package), weights_dir=weights)
+                if destination.is_dir():
+                    destination.rename(Path(aside, "old.mlpackage"))
+                package.rename(destination)
+    except OSError as error:
+        raise StoreError(f"package {destination} cannot be written", received=error.strerror or error) from error
+    except UNFIT as error:
+        raise ConversionError(
+            f"{what} cannot be written as an ML Program: {name} of coremltools failed", received=repr(error)[:300]
+        ) from error
+    specs = {spec.name: spec for spec in builder.inputs}
+    return Artifact(
+        path=destination,
+        format="mlprogram",
+        inputs=tuple(specs.values()),
+        outputs=tuple(
+            TensorSpec(feature.name, tuple(int(size) for size in feature.type.multiArrayType.shape))
+            for feature in specification.description.output
+        ),
+        provenance={**provenance, "precision": precision, "minimum_deployment_target": builder.target},
+    )
+
+
+def _has_transposes(program: Any) -> bool:
+    return any(operation.op_type == "transpose" for function in program.functions.values()
+               for operation in function.operations)  # fmt: skip

@@ -1,0 +1,171 @@
+"""ONNX's own backend suite through our frontend: each case is converted, executed on the portable runtime, and
+compared with the suite's expected outputs at the suite's own tolerance."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from harness.errors import ConversionError, HarnessError, ModelFileError
+from harness.tensors import Array
+
+KINDS = ("node", "simple", "pytorch")
+_FOLDERS = {"simple": ("simple",), "pytorch": ("pytorch-converted", "pytorch-operator")}
+
+# correct: built, and every output as expected. wrong: built, and not. failed: built, and the portable runtime raises.
+# unsupported: refused with a reason before or while it was converted.
+Outcome = Literal["correct", "wrong", "failed", "unsupported", "crashed"]
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """One case in one form; ``form`` is ``inputs``, or ``constants`` with inputs after the first promoted."""
+
+    name: str
+    operator: str
+    form: str
+    outcome: Outcome
+    reason: str = ""
+
+
+def cases(kind: str) -> list[Any]:
+    """The suite's cases of one kind, without the expanded ones (which test ONNX's own function bodies)."""
+    from onnx.backend.test.loader import load_model_tests
+
+    found = []
+    for folder in _FOLDERS.get(kind, (kind,)):
+        found += load_model_tests(kind=folder)
+    return sorted((case for case in found if "_expanded" not in case.name), key=lambda case: str(case.name))
+
+
+def operator_of(case: Any) -> str:
+    """What a node case is a test of; the model's name for others."""
+    if case.kind != "node" or case.model is None:
+        return str(case.name)
+    return str(case.model.graph.node[0].op_type)
+
+
+def run_cases(chosen: Sequence[Any], forms: Sequence[str] = ("inputs",)) -> Iterator[CaseResult]:
+    """Each case in each form."""
+    for case in chosen:
+        for form in forms:
+            yield run_case(case, form)
+
+
+def run_case(case: Any, form: str = "inputs") -> CaseResult:
+    """Convert, execute and compare one case."""
+    from harness.frontends.onnx.convert import convert_onnx
+    from harness.runtimes import portable
+
+    operator = operator_of(case)
+    try:
+        model, data = _load(case)
+        if form == "constants":
+            model, data = _promoted(model, data)
+    except (ValueError, TypeError, KeyError) as error:
+        return CaseResult(case.name, operator, form, "unsupported", f"the case cannot be loaded: {error!r}")
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            artifact = convert_onnx(model, "float32", Path(folder, "case.mlpackage"), name=case.name)
+        except (ConversionError, ModelFileError) as error:
+            return CaseResult(case.name, operator, form, "unsupported", str(error))
+        except Exception as error:
+            return CaseResult(case.name, operator, form, "crashed", repr(error))
+        try:
+            runtime = portable.load(artifact.path)
+            for inputs, expected in data:
+                given = {artifact.input_names[name]: value for name, value in inputs.items()}
+                outputs = runtime.predict(given)
+                reason = _difference(expected, [outputs[name] for name in artifact.output_names.values()], case)
+                if reason:
+                    return CaseResult(case.name, operator, form, "wrong", reason)
+        except HarnessError as error:
+            return CaseResult(case.name, operator, form, "failed", str(error))
+        except Exception as error:
+            return CaseResult(case.name, operator, form, "crashed", repr(error))
+    return CaseResult(case.name, operator, form, "correct")
+
+
+def _difference(expected: Sequence[Any], found: Sequence[Array], case: Any) -> str:
+    """What is wrong, or nothing. Shapes must be equal but for Core ML's having no scalars."""
+    for index, (wanted, got) in enumerate(zip(expected, found, strict=True)):
+        wanted = np.asarray(wanted)
+        got = np.asarray(got)
+        if wanted.shape != got.shape and not (wanted.shape == () and got.shape == (1,)):
+            return f"output {index} has shape {got.shape}, not {wanted.shape}"
+        if wanted.dtype.kind in "fV":
+            wanted = wanted.astype(np.float64)
+        try:
+            np.testing.assert_allclose(got.astype(np.float64).reshape(wanted.shape), wanted.astype(np.float64),
+                                       rtol=case.rtol, atol=case.atol)  # fmt: skip
+        except (AssertionError, TypeError, ValueError) as error:
+            lines = [line for line in str(error).splitlines() if line.strip()]
+            return f"output {index}: " + " ".join(lines[1:4])[:200]
+    return ""
+
+
+def _load(case: Any) -> tuple[Any, list[tuple[dict[str, Any], list[Any]]]]:
+    """Model, and pairs of inputs by name and expected outputs."""
+    import onnx
+    from onnx import numpy_helper
+
+    if case.model is not None:
+        model, sets = case.model, case.data_sets
+    else:
+        folder = Path(case.model_dir)
+        model = onnx.load(folder / "model.onnx")
+        sets = []
+        for data in sorted(folder.glob("test_data_set_*")):
+            read = [
+                [_tensor(data / f"{role}_{index}.pb") for index in range(len(list(data.glob(f"{role}_*.pb"))))]
+                for role in ("input", "output")
+            ]
+            sets.append(tuple(read))
+    initializers = {tensor.name for tensor in model.graph.initializer}
+    names = [item.name for item in model.graph.input if item.name not in initializers]
+    arrays = [
+        (
+            {name: _array(value, numpy_helper) for name, value in zip(names, inputs, strict=False)},
+            [_array(value, numpy_helper) for value in outputs],
+        )
+        for inputs, outputs in sets
+    ]
+    return model, arrays
+
+
+def _tensor(path: Path) -> Any:
+    import onnx
+
+    tensor = onnx.TensorProto()
+    tensor.ParseFromString(path.read_bytes())
+    return tensor
+
+
+def _array(value: Any, numpy_helper: Any) -> Any:
+    if hasattr(value, "data_type"):
+        return numpy_helper.to_array(value)
+    if isinstance(value, list):
+        raise TypeError("sequences are not tensors")
+    return np.asarray(value)
+
+
+def _promoted(model: Any, data: list[tuple[dict[str, Any], list[Any]]]) -> tuple[Any, list[Any]]:
+    """The model with all inputs but the first as constants, as real models have them (of the first data set)."""
+    import onnx
+    from onnx import numpy_helper
+
+    promoted = onnx.ModelProto()
+    promoted.CopyFrom(model)
+    inputs, outputs = data[0]
+    names = list(inputs)[1:]
+    for name in names:
+        promoted.graph.initializer.append(numpy_helper.from_array(inputs[name], name))
+    kept = [item for item in promoted.graph.input if item.name not in names]
+    del promoted.graph.input[:]
+    promoted.graph.input.extend(kept)
+    return promoted, [({name: value for name, value in inputs.items() if name not in names}, outputs)]
