@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from harness.suites.command import suite_coremltools
+from harness.suites.onnx_command import suite_onnx
 
 if TYPE_CHECKING:
     from harness.case import ModelCase
@@ -29,6 +30,7 @@ app = typer.Typer(
 cache_app = typer.Typer(help="The cache of conversions.", rich_markup_mode=None, no_args_is_help=True)
 suite_app = typer.Typer(help="Test suites of others, through ours.", rich_markup_mode=None, no_args_is_help=True)
 suite_app.command("coremltools")(suite_coremltools)
+suite_app.command("onnx")(suite_onnx)
 app.add_typer(cache_app, name="cache")
 app.add_typer(suite_app, name="suite")
 
@@ -111,7 +113,7 @@ def convert(
     if output.suffix != ".mlpackage":
         raise UsageError(f"{output} is no name for an ML Program", supported=["a name that ends in .mlpackage"])
     prepared = prepare(find_case(model, models_folder, trust=trust), tuple(inputs or ()))
-    artifact = plugins.route(route).convert(prepared.graph, _precisions([precision])[0], output)
+    artifact = plugins.route(route).convert(prepared.source, _precisions([precision])[0], output)
     typer.echo(f"{artifact.path}  {artifact.size_bytes:,} bytes")
 
 

@@ -21,7 +21,6 @@ from harness.metrics import Comparison, compare
 from harness.record import Record
 from harness.routes.base import Route
 from harness.runtimes.base import LoadedModel, Runtime
-from harness.runtimes.tensorflow import load_frozen
 from harness.store import Run
 from harness.tensors import Array
 from harness.timing import Timing, interleave
@@ -160,8 +159,8 @@ class Bench:
         self.case, self.cache, self.run, self.seed = case, cache, run, seed
         self.progress, self.folder, self.draw = progress, folder, draw
         prepared = prepare(case, files)
-        self.graph, self.inputs, self.input_source = prepared.graph, prepared.inputs, prepared.source
-        self.reference = load_frozen(self.graph)
+        self.source, self.inputs, self.input_source = prepared.source, prepared.inputs, prepared.input_source
+        self.reference_name, self.reference = prepared.reference_name, prepared.reference()
         self.expected = self.reference.predict(self.inputs)
         self.model_hash = case.content_hash()
         self.conversions: dict[tuple[str, str], _Conversion] = {}
@@ -179,6 +178,7 @@ class Bench:
             status="error",
             tolerance=cell.case.tolerance.for_precision(cell.precision),
             tolerance_source=cell.case.tolerance.source,
+            reference=self.reference_name,
             seed=self.seed,
             model_hash=self.model_hash,
             input_source=self.input_source,
@@ -188,7 +188,7 @@ class Bench:
             system=f"{platform.system()} {platform.release()}",
             versions=cell.route.versions(),
         )
-        unavailable = cell.route.unavailable() or cell.runtime.unavailable()
+        unavailable = cell.route.unavailable() or cell.route.refuses(self.source) or cell.runtime.unavailable()
         if unavailable:
             return replace(record, status="skipped", error=unavailable)
         stage = "convert"
@@ -230,7 +230,7 @@ class Bench:
         try:
             if artifact is None:
                 with self.cache.workspace() as folder:
-                    made = cell.route.convert(self.graph, cell.precision, folder / f"{self.case.name}.mlpackage")
+                    made = cell.route.convert(self.source, cell.precision, folder / f"{self.case.name}.mlpackage")
                     took = time.perf_counter() - start
                     artifact = self.cache.put(cache_key, made, convert_seconds=took)
         except HarnessError as error:
@@ -256,7 +256,7 @@ class Bench:
             for name in self.expected
             if artifact.output_names.get(name, name) in outputs
         }
-        specs = {spec.name: spec for spec in self.graph.outputs}
+        specs = {spec.name: spec for spec in self.source.outputs}
         comparison = compare(self.expected, candidate, record.tolerance or 0.0, specs)
         record = replace(record, first_predict_seconds=first, **_accuracy(comparison))
         record = replace(record, picture=self._picture(cell, candidate))

@@ -8,10 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.artifact import Artifact
 from harness.case import ModelCase
 from harness.errors import InputError
 from harness.photographs import image_layout, photograph, read_photograph
-from harness.runtimes.tensorflow import FrozenGraph, SourceModel, open_model
+from harness.runtimes.base import LoadedModel
+from harness.runtimes.onnxruntime import OnnxRuntime, open_onnx
+from harness.runtimes.tensorflow import FrozenGraph, SourceModel, load_frozen, open_model
+from harness.source import Source, SourceFile
 from harness.tensors import Array, TensorSpec, check_inputs, describe_shape
 
 # Shown to a user's model that comes without inputs, cropped about its centre.
@@ -21,11 +25,29 @@ _DEFAULT_SIZE = 256
 
 @dataclass(frozen=True)
 class PreparedModel:
-    """A model ready to be converted: frozen in the shapes of its inputs; ``source`` says where they are from."""
+    """A model ready to be converted, and its inputs; ``input_source`` says where they are from.
 
-    graph: FrozenGraph
+    A TensorFlow graph is frozen in the shapes of its inputs; a file of another format is as it is.
+    """
+
+    source: Source
     inputs: dict[str, Array]
-    source: str
+    input_source: str
+
+    @property
+    def reference_name(self) -> str:
+        """The runtime that conversions are compared with."""
+        return _REFERENCES[self.source.format]
+
+    def reference(self) -> LoadedModel:
+        """That runtime with the model loaded. Raises ModelFileError."""
+        if isinstance(self.source, FrozenGraph):
+            return load_frozen(self.source)
+        assert isinstance(self.source, SourceFile)
+        return OnnxRuntime().load(Artifact(self.source.path, self.source.format), "CPU", "float32")
+
+
+_REFERENCES = {"tensorflow": "tensorflow", "onnx": "onnxruntime"}
 
 
 def prepare(case: ModelCase, files: tuple[Path, ...] = ()) -> PreparedModel:
@@ -34,7 +56,7 @@ def prepare(case: ModelCase, files: tuple[Path, ...] = ()) -> PreparedModel:
     ``files`` are photographs or ``.npy`` arrays, one for each input in order. Raises ModelFileError
     and InputError.
     """
-    model = open_model(case)
+    model = _open(case)
     if files:
         inputs, source = _from_files(model, files), ", ".join(path.name for path in files)
     elif case.inputs is not None:
@@ -45,11 +67,24 @@ def prepare(case: ModelCase, files: tuple[Path, ...] = ()) -> PreparedModel:
     for name, array in inputs.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise InputError(f"input {name!r} of model {case.name} has values that are not finite")
+    if isinstance(model, SourceFile):
+        return PreparedModel(model, inputs, source)
     graph = model.freeze({name: array.shape for name, array in inputs.items()})
     return PreparedModel(graph, inputs, source)
 
 
-def _by_name(model: SourceModel, given: Mapping[str, Array] | Iterable[Array]) -> dict[str, Array]:
+def _open(case: ModelCase) -> SourceModel | SourceFile:
+    if case.format == "onnx" and case.source is not None:
+        return open_onnx(case.source, case.name)
+    return open_model(case)
+
+
+def _multiple(model: SourceModel | SourceFile) -> int:
+    """What the sizes of flexible inputs are multiples of; a file of another format is not tried."""
+    return model.multiple() if isinstance(model, SourceModel) else 32
+
+
+def _by_name(model: SourceModel | SourceFile, given: Mapping[str, Array] | Iterable[Array]) -> dict[str, Array]:
     if isinstance(given, Mapping):
         return dict(given)
     arrays = list(given)
@@ -58,7 +93,7 @@ def _by_name(model: SourceModel, given: Mapping[str, Array] | Iterable[Array]) -
     return {spec.name: array for spec, array in zip(model.inputs, arrays, strict=True)}
 
 
-def _from_files(model: SourceModel, files: tuple[Path, ...]) -> dict[str, Array]:
+def _from_files(model: SourceModel | SourceFile, files: tuple[Path, ...]) -> dict[str, Array]:
     if len(files) != len(model.inputs):
         raise _wrong_count(model, len(files))
     inputs = {}
@@ -66,12 +101,12 @@ def _from_files(model: SourceModel, files: tuple[Path, ...]) -> dict[str, Array]
         if path.suffix == ".npy":
             inputs[spec.name] = _read_array(path, spec)
         else:
-            multiple = model.multiple() if spec.is_flexible else 1
+            multiple = _multiple(model) if spec.is_flexible else 1
             inputs[spec.name] = read_photograph(path, spec, multiple=multiple)
     return inputs
 
 
-def _wrong_count(model: SourceModel, count: int) -> InputError:
+def _wrong_count(model: SourceModel | SourceFile, count: int) -> InputError:
     return InputError(
         f"model {model.name} has {len(model.inputs)} inputs",
         received=f"{count} of them",
@@ -90,7 +125,7 @@ def _read_array(path: Path, spec: TensorSpec) -> Array:
     return array.astype(spec.dtype)
 
 
-def _from_photograph(model: SourceModel) -> dict[str, Array]:
+def _from_photograph(model: SourceModel | SourceFile) -> dict[str, Array]:
     inputs: dict[str, Array] = {}
     for spec in model.inputs:
         try:
@@ -101,7 +136,7 @@ def _from_photograph(model: SourceModel) -> dict[str, Array]:
                 received=describe_shape(spec.shape),
                 remedy="Give --inputs FILE.npy for each input",
             ) from error
-        multiple = model.multiple() if spec.is_flexible else 1
+        multiple = _multiple(model) if spec.is_flexible else 1
         sizes = [spec.shape[layout.index(axis)] or _DEFAULT_SIZE // multiple * multiple for axis in "HW"]
         # The photograph has 512 pixels a side: enlarged where the model wants more.
         scale = max(1.0, *(size / 512 for size in sizes))

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent / "harness"
 # The longest prefix counts.
 FLOORS = {
     "errors": 0, "quiet": 0, "tensors": 0.5,
-    "case": 1, "artifact": 1, "limitations": 1, "record": 1, "photographs": 1,
+    "case": 1, "source": 1, "artifact": 1, "limitations": 1, "record": 1, "photographs": 1,
     "machine": 1, "memory": 0, "metrics": 2, "timing": 2,
     "frontends": 3, "runtimes": 3, "runtimes.base": 2,
     "routes": 4, "plugins": 5, "inputs": 5,

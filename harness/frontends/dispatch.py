@@ -112,9 +112,7 @@ class Translation:
             raise ConversionError(f"{where} cannot be translated", received=_reason(error)) from error
         return tuple(results) if isinstance(results, tuple | list) else (results,)
 
-    def _bind_inputs(
-        self, inputs: Sequence[Value | None], where: str, materialize: Callable[[int], Var]
-    ) -> list[Any]:
+    def _bind_inputs(self, inputs: Sequence[Value | None], where: str, materialize: Callable[[int], Var]) -> list[Any]:
         if len(inputs) > len(self.inputs) and self.variadic is None:
             raise ConversionError(f"{where} has {len(inputs)} inputs", supported=f"at most {len(self.inputs)}")
         arguments: list[Any] = []
@@ -173,9 +171,7 @@ class Translations:
     def __init__(self) -> None:
         self._table: dict[str, list[Translation]] = {}
 
-    def translates(
-        self, *operators: str, since: int = 1
-    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def translates(self, *operators: str, since: int = 1) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Register the decorated function for the named operators, from version ``since`` of them on."""
 
         def register(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""MIL programs that a frontend builds: their inputs and outputs, constants, names, and the package they are written to."""
+"""MIL programs that a frontend builds: inputs and outputs, constants, names, and the package they are written to."""
 
 from __future__ import annotations
 

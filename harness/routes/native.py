@@ -14,7 +14,8 @@ from harness.errors import ConversionError, StoreError, UnknownNameError
 from harness.quiet import quiet_conversion, quiet_imports
 from harness.routes.base import Route
 from harness.runtimes.model_safety import first_line
-from harness.runtimes.tensorflow import FrozenGraph
+from harness.runtimes.tensorflow import require_graph
+from harness.source import Source
 from harness.tensors import TensorSpec, describe_shape
 
 # FeatureTypes.proto, ArrayFeatureType.ArrayDataType.
@@ -37,12 +38,13 @@ class NativeRoute(Route):
         """Of coremltools and TensorFlow."""
         return {package: version(package) for package in ("coremltools", "tensorflow")}
 
-    def convert(self, graph: FrozenGraph, precision: str, destination: Path) -> Artifact:
+    def convert(self, source: Source, precision: str, destination: Path) -> Artifact:
         """Write an ``.mlpackage``, whole or not at all.
 
         Raises ConversionError naming the node where coremltools fails, or the output where the program's outputs are
         not the graph's; StoreError where the package cannot be written.
         """
+        graph = require_graph(source, self.name)
         if precision not in self.precisions:
             raise UnknownNameError(
                 f"route {self.name} has no such precision", received=precision, supported=self.precisions

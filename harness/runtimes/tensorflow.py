@@ -8,19 +8,35 @@ import numpy as np
 
 from harness.artifact import Artifact
 from harness.case import ModelCase, case_from_file
-from harness.errors import InputError, PackageError, PredictionError
+from harness.errors import ConversionError, InputError, PackageError, PredictionError
 from harness.runtimes import model_safety
 from harness.runtimes.base import LoadedModel, Runtime
 from harness.runtimes.tensorflow_files import open_model
 from harness.runtimes.tensorflow_graph import FrozenGraph, SourceModel, import_tensorflow
+from harness.source import Source
 from harness.tensors import Array, check_inputs
 
-__all__ = ["FrozenGraph", "SourceModel", "TensorFlowRuntime", "load_frozen", "load_graph", "open_model"]
+__all__ = [
+    "FrozenGraph",
+    "SourceModel",
+    "TensorFlowRuntime",
+    "load_frozen",
+    "load_graph",
+    "open_model",
+    "require_graph",
+]
 
 
 def load_graph(case: ModelCase, shapes: Mapping[str, tuple[int, ...]] | None = None) -> FrozenGraph:
     """A case's model as one frozen graph: ``open_model``, then ``SourceModel.freeze``."""
     return open_model(case).freeze(shapes)
+
+
+def require_graph(source: Source, route: str) -> FrozenGraph:
+    """``source`` as TensorFlow's graph. Raises ConversionError where it is a file of another format."""
+    if not isinstance(source, FrozenGraph):
+        raise ConversionError(f"route {route} starts from TensorFlow", received=f"{source.name}, {source.format}")
+    return source
 
 
 def load_frozen(graph: FrozenGraph) -> LoadedModel:

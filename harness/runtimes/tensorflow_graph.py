@@ -44,6 +44,7 @@ class FrozenGraph:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     graph_def: Any
+    format: str = "tensorflow"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,14 @@ import numpy as np
 
 from harness.artifact import Artifact
 from harness.errors import ConversionError, UnknownNameError, UnsupportedError
-from harness.frontends.dispatch import UNFIT, Value, Var
+from harness.frontends.dispatch import UNFIT, Value
 from harness.frontends.onnx import ops  # noqa: F401 (fills the table of translations)
 from harness.frontends.onnx.graph import (
     DOMAINS,
     Node,
     OnnxModel,
     ValueType,
+    all_nodes,
     array_of,
     attributes_of,
     check_model,
@@ -73,29 +76,23 @@ def convert_onnx(
 
 def _with_functions_inlined(model: OnnxModel) -> OnnxModel:
     """Functions of the model, and operators that ONNX defines by others and we do not translate, become nodes."""
-    import onnx
+    from onnx import inliner
 
     def is_expanded(node: Any) -> bool:
         if node.domain not in DOMAINS:
             return any(node.domain == item.domain and node.op_type == item.name for item in model.proto.functions)
         return _translation(model, node) is None
 
-    if not any(is_expanded(node) for node in _all_nodes(model.graph)):
+    if not any(is_expanded(node) for node in all_nodes(model.graph)):
         return model
     kept = [("", operator) for operator in TRANSLATIONS.operators()]
     try:
-        proto = onnx.inliner.inline_selected_functions(
-            model.proto, kept, exclude=True, inline_schema_functions=True
-        )
+        proto = inliner.inline_selected_functions(model.proto, kept, exclude=True, inline_schema_functions=True)
     except UNFIT as error:
-        raise ConversionError(f"functions of model {model.name} cannot be expanded", received=str(error)[:300]) from error
+        raise ConversionError(
+            f"functions of model {model.name} cannot be expanded", received=str(error)[:300]
+        ) from error
     return check_model(proto, model.name, model.folder)
-
-
-def _all_nodes(graph: Any) -> list[Any]:
-    from harness.frontends.onnx.graph import all_nodes
-
-    return list(all_nodes(graph))
 
 
 def _translation(model: OnnxModel, node: Any) -> Any:
@@ -156,8 +153,6 @@ class _FeatureNames:
 
     def applied(self, artifact: Artifact) -> Artifact:
         """The artifact with its names mapped."""
-        from dataclasses import replace
-
         return replace(artifact, input_names=self.inputs, output_names=self.outputs)
 
 
@@ -190,9 +185,7 @@ class Converter:
         with builder.building() as values:
             scope = Scope(values={item.name: values[names.inputs[item.name]] for item in given})
             results = self.block(graph, scope)
-            builder.finish(
-                {names.outputs[item.name]: value for item, value in zip(graph.output, results, strict=True)}
-            )
+            builder.finish({names.outputs[item.name]: value for item, value in zip(graph.output, results, strict=True)})
         return builder, names
 
     def block(self, graph: Any, scope: Scope) -> list[Value]:
@@ -290,26 +283,10 @@ def _evaluate(node: Node, inputs: Sequence[Any], opsets: Mapping[str, int]) -> l
 
 def _identifier(name: str, role: str, taken: set[str]) -> str:
     """A name that Core ML takes for a feature: letters, digits and underscores, different from those before."""
-    import re
-
     clean = re.sub(r"\W", "_", name, flags=re.ASCII)
     if not clean or clean[0].isdigit():
         clean = f"{role}_{clean}"
-    unique = next(item for count in range(len(taken) + 1) if (item := f"{clean}{f'_{count}' if count else ''}") not in taken)
+    candidates = (f"{clean}_{count}" if count else clean for count in range(len(taken) + 1))
+    unique = next(candidate for candidate in candidates if candidate not in taken)
     taken.add(unique)
     return unique
-
-
-def specs_of(model: OnnxModel) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Inputs and outputs under their own names, shapes None where flexible."""
-    initializers = {tensor.name for tensor in model.graph.initializer}
-    given = [item for item in model.graph.input if item.name not in initializers]
-
-    def spec(item: Any) -> TensorSpec:
-        type_ = value_type(item.type)
-        return TensorSpec(item.name, type_.shape or (), type_.dtype)
-
-    return tuple(map(spec, given)), tuple(map(spec, model.graph.output))
-
-
-__all__ = ["Converter", "Var", "convert_onnx", "specs_of"]

@@ -202,7 +202,7 @@ def _attribute(attribute: Any) -> Any:
     value = helper.get_attribute_value(attribute)
     if isinstance(value, bytes):
         return value.decode(errors="replace")
-    if isinstance(value, list | tuple) or hasattr(value, "__iter__") and not isinstance(value, str):
+    if isinstance(value, list | tuple) or (hasattr(value, "__iter__") and not isinstance(value, str)):
         return tuple(item.decode(errors="replace") if isinstance(item, bytes) else item for item in value)
     return value
 

@@ -1,0 +1,87 @@
+"""ONNX Runtime as a runtime: the reference for conversions of ``.onnx`` files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.artifact import Artifact
+from harness.errors import InputError, ModelFileError, PackageError, PredictionError
+from harness.quiet import quiet_imports
+from harness.runtimes.base import LoadedModel, Runtime
+from harness.runtimes.model_safety import first_line
+from harness.source import SourceFile
+from harness.tensors import Array, TensorSpec, check_inputs
+
+_DTYPES = {
+    "tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64", "tensor(bool)": "bool",
+    "tensor(string)": "object",
+}  # fmt: skip
+
+
+class OnnxRuntime(Runtime):
+    """On the CPU, with all of ONNX Runtime's defaults."""
+
+    name = "onnxruntime"
+    formats = ("onnx",)
+
+    def load(self, artifact: Artifact, compute_unit: str, precision: str) -> LoadedModel:
+        """See Runtime.load."""
+        if artifact.format not in self.formats:
+            raise PackageError(
+                f"{artifact.path} is not an ONNX model", received=artifact.format, supported=self.formats
+            )
+        return _Session(artifact.path)
+
+
+def open_onnx(path: Path, name: str) -> SourceFile:
+    """An ``.onnx`` file as a source. Raises ModelFileError."""
+    session = _Session(path)
+    return SourceFile(name, path, "onnx", session.inputs, session.outputs)
+
+
+class _Session(LoadedModel):
+    def __init__(self, path: Path) -> None:
+        with quiet_imports():
+            import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        try:
+            self._session: Any = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's errors have no common class
+            raise ModelFileError(f"ONNX Runtime cannot load {path.name}", received=first_line(error)) from error
+        self._name = path.name
+        self.inputs = tuple(_spec(item) for item in self._session.get_inputs())
+        self.outputs = tuple(_spec(item) for item in self._session.get_outputs())
+
+    def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs by the model's own names."""
+        check_inputs(self.inputs, inputs, self._name)
+        arrays = {}
+        for spec in self.inputs:
+            array = np.asarray(inputs[spec.name])
+            if not np.can_cast(array.dtype, spec.dtype, casting="same_kind"):
+                raise InputError(
+                    f"input {spec.name!r} of {self._name} has the wrong type",
+                    received=array.dtype,
+                    supported=spec.dtype,
+                )
+            arrays[spec.name] = array.astype(spec.dtype, copy=False)
+        try:
+            results = self._session.run(None, arrays)
+        except Exception as error:  # ONNX Runtime's errors have no common class
+            raise PredictionError(f"ONNX Runtime failed on {self._name}", received=first_line(error)) from error
+        return {spec.name: np.asarray(result) for spec, result in zip(self.outputs, results, strict=True)}
+
+
+def _spec(item: Any) -> TensorSpec:
+    shape = tuple(size if isinstance(size, int) and size > 0 else None for size in item.shape)
+    dtype = _DTYPES.get(item.type, item.type.removeprefix("tensor(").removesuffix(")"))
+    layout = None
+    if len(shape) == 4:
+        layout = "NCHW" if shape[1] in (1, 3, 4) else "NHWC" if shape[3] in (1, 3, 4) else None
+    return TensorSpec(item.name, shape, dtype, layout)
