@@ -1,0 +1,198 @@
+"""TensorFlow Lite to an ML Program: what cannot be said is found first; each operator is one translation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.artifact import Artifact
+from harness.errors import ConversionError, UnknownNameError, UnsupportedError
+from harness.frontends.dispatch import UNFIT, Value, Var
+from harness.frontends.program import InputRange, Names, ProgramBuilder, Scope, write_program
+from harness.frontends.tflite import ops  # noqa: F401 (fills the table of translations)
+from harness.frontends.tflite.graph import Operator, Signature, Subgraph, TensorInfo, TFLiteGraph
+from harness.frontends.tflite.quantization import (
+    dequantized_constant,
+    from_integers,
+    is_quantized,
+    rounded,
+    to_integers,
+)
+from harness.frontends.tflite.reader import read_graph
+from harness.frontends.tflite.registry import TRANSLATIONS
+from harness.quiet import quiet_conversion
+from harness.tensors import TensorSpec
+
+COMPUTED = frozenset(
+    {"float32", "float16", "bool", "int4", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"}
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """What a translation asks about its operator."""
+
+    operator: Operator
+    inputs: tuple[TensorInfo | None, ...]
+    outputs: tuple[TensorInfo, ...]
+    graph: TFLiteGraph = field(repr=False)
+    converter: Any = field(repr=False)
+
+    def __str__(self) -> str:
+        name = self.outputs[0].name if self.outputs else ""
+        return f"{self.operator.name}-{self.operator.version} operator {self.operator.index} {name!r}"
+
+
+def convert_tflite(
+    source: Path | TFLiteGraph,
+    precision: str,
+    destination: Path,
+    *,
+    signature: str | None = None,
+    target: str = "iOS17",
+    ranges: Mapping[tuple[str, int], InputRange] | None = None,
+) -> Artifact:
+    """Write a ``.tflite`` file as an ``.mlpackage``; inputs and outputs keep the signature's names.
+
+    Quantised inputs and outputs are the integers of the file, as int32. Raises ModelFileError, UnknownNameError,
+    UnsupportedError (all that stands in the way, by operator) or ConversionError.
+    """
+    if precision not in ("float32", "float16"):
+        raise UnknownNameError("there is no such precision", received=precision, supported=("float32", "float16"))
+    graph = read_graph(source) if isinstance(source, Path) else source
+    interface = graph.interface(signature)
+    _refuse_unsupported(graph, interface)
+    try:
+        with quiet_conversion():
+            builder = Converter(graph).program(interface, target, ranges)
+    except UNFIT as error:
+        raise ConversionError(f"model {graph.name} cannot be converted", received=repr(error)[:300]) from error
+    provenance = {"route": "tflite", "coremltools": version("coremltools")}
+    artifact = write_program(builder, precision, destination, provenance, f"model {graph.name}")
+    return replace(
+        artifact,
+        input_names={name: name for name in interface.inputs},
+        output_names={name: name for name in interface.outputs},
+    )
+
+
+def _refuse_unsupported(graph: TFLiteGraph, interface: Signature) -> None:
+    problems: list[str] = []
+    for subgraph in graph.subgraphs:
+        for operator in subgraph.operators:
+            where = f"{operator.name} operator {operator.index} of subgraph {subgraph.name or '0'}"
+            if TRANSLATIONS.find(operator.name, operator.version) is None:
+                kind = "custom operator " if operator.is_custom else ""
+                problems.append(f"{kind}{where} has no translation")
+                continue
+            for index in (*operator.inputs, *operator.outputs):
+                tensor = subgraph.tensors[index] if index >= 0 else None
+                if tensor is not None and tensor.dtype not in COMPUTED and not tensor.is_constant:
+                    problems.append(f"{where} computes with {tensor.dtype}")
+                    break
+    if problems:
+        listed = "; ".join(problems[:20]) + (f"; and {len(problems) - 20} more" if len(problems) > 20 else "")
+        raise UnsupportedError(
+            f"model {graph.name} cannot be said in Core ML: {listed}", remedy="See `harness list limitations`"
+        )
+
+
+class Converter:
+    """One model. Translations of control flow call ``subgraph``."""
+
+    def __init__(self, graph: TFLiteGraph) -> None:
+        self.graph = graph
+        self.names = Names()
+
+    def program(
+        self, interface: Signature, target: str, ranges: Mapping[tuple[str, int], InputRange] | None
+    ) -> ProgramBuilder:
+        """The called subgraph as a function."""
+        subgraph = self.graph.subgraphs[interface.subgraph]
+        specs = [spec_of(subgraph.tensors[index], name) for name, index in interface.inputs.items()]
+        builder = ProgramBuilder(specs, target, ranges)
+        with builder.building() as given:
+            values: dict[int, Value] = {}
+            for name, index in interface.inputs.items():
+                tensor = subgraph.tensors[index]
+                values[index] = from_integers(given[name], tensor) if is_quantized(tensor) else given[name]
+            scope = self._run(subgraph, values)
+            outputs: dict[str, Value] = {}
+            for name, index in interface.outputs.items():
+                tensor, value = subgraph.tensors[index], self._value(subgraph, index, scope)
+                outputs[name] = to_integers(_as_var(value), tensor) if is_quantized(tensor) else value
+            builder.finish(outputs)
+        return builder
+
+    def subgraph(self, index: int, inputs: Sequence[Value]) -> list[Value]:
+        """The outputs of another subgraph, translated into the block being built."""
+        subgraph = self.graph.subgraphs[index]
+        scope = self._run(subgraph, dict(zip(subgraph.inputs, inputs, strict=True)))
+        return [self._value(subgraph, output, scope) for output in subgraph.outputs]
+
+    def _run(self, subgraph: Subgraph, inputs: Mapping[int, Value]) -> Scope:
+        scope = Scope(values={str(index): value for index, value in inputs.items()})
+        for operator in subgraph.operators:
+            self._operator(subgraph, operator, scope)
+        return scope
+
+    def _operator(self, subgraph: Subgraph, operator: Operator, scope: Scope) -> None:
+        infos = tuple(subgraph.tensors[index] if index >= 0 else None for index in operator.inputs)
+        outputs = tuple(subgraph.tensors[index] for index in operator.outputs)
+        node = Node(operator, infos, outputs, self.graph, self)
+        translation = TRANSLATIONS.find(operator.name, operator.version)
+        if translation is None:
+            raise UnsupportedError(f"{node} has no translation", supported=TRANSLATIONS.operators())
+        inputs = [self._value(subgraph, index, scope) if index >= 0 else None for index in operator.inputs]
+        results = translation.call(
+            inputs, operator.options, node, str(node), lambda index: scope.materialize(str(operator.inputs[index]))
+        )
+        if len(results) < len(outputs):
+            raise ConversionError(f"{node} has {len(outputs)} outputs", supported=f"{len(results)} are translated")
+        for tensor, value in zip(outputs, results, strict=False):
+            if value is None:
+                continue
+            if is_quantized(tensor) and not _only_moves(operator):
+                value = rounded(_as_var(value), tensor)
+            scope.values[str(tensor.index)] = value
+            self.names.give(value, tensor.name or f"tensor_{tensor.index}")
+
+    def _value(self, subgraph: Subgraph, index: int, scope: Scope) -> Value:
+        value = scope.find(str(index))
+        if value is not None:
+            return value
+        tensor = subgraph.tensors[index]
+        if not tensor.is_constant:
+            raise ConversionError(f"tensor {index} {tensor.name!r} is read before it is computed")
+        constant = dequantized_constant(tensor, tensor.name or f"tensor_{index}") if is_quantized(tensor) else None
+        scope.values[str(index)] = tensor.array() if constant is None else constant
+        return scope.values[str(index)]
+
+
+# Their results are values of their input, which lie on the grid already.
+_MOVES = frozenset(
+    {
+        "RESHAPE", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS", "SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "GATHER", "TILE",
+        "SPACE_TO_DEPTH", "DEPTH_TO_SPACE", "MAX_POOL_2D", "REVERSE_V2", "UNPACK", "BROADCAST_TO", "PACK",
+    }
+)  # fmt: skip
+
+
+def _only_moves(operator: Operator) -> bool:
+    return operator.name in _MOVES and operator.options.get("fused_activation_function", "NONE") == "NONE"
+
+
+def _as_var(value: Value) -> Var:
+    from harness.frontends.program import as_var
+
+    return as_var(value)
+
+
+def spec_of(tensor: TensorInfo, name: str) -> TensorSpec:
+    """An input or output as a model's user sees it."""
+    return TensorSpec(name, tensor.shape_signature or tensor.shape, str(np.dtype(tensor.dtype)))
