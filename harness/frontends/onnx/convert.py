@@ -232,7 +232,7 @@ class Converter:
             return None
         if node.operator == "Constant" and "value" in node.attributes:
             return [node.attributes["value"]]
-        return _evaluate(node, [value for value in inputs], self.model.opsets)
+        return _evaluate(node, list(inputs), self.model.opsets)
 
     def _value(self, name: str, scope: Scope, where: str) -> Value:
         value = scope.find(name)

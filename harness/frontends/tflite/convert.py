@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from harness.frontends.dispatch import UNFIT, Value, Var
 from harness.frontends.program import InputRange, Names, ProgramBuilder, Scope, write_program
 from harness.frontends.tflite import ops  # noqa: F401 (fills the table of translations)
 from harness.frontends.tflite.graph import Operator, Signature, Subgraph, TensorInfo, TFLiteGraph
+from harness.frontends.tflite.node import Node
 from harness.frontends.tflite.quantization import (
     dequantized_constant,
     from_integers,
@@ -31,21 +31,6 @@ from harness.tensors import TensorSpec
 COMPUTED = frozenset(
     {"float32", "float16", "bool", "int4", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"}
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Node:
-    """What a translation asks about its operator."""
-
-    operator: Operator
-    inputs: tuple[TensorInfo | None, ...]
-    outputs: tuple[TensorInfo, ...]
-    graph: TFLiteGraph = field(repr=False)
-    converter: Any = field(repr=False)
-
-    def __str__(self) -> str:
-        name = self.outputs[0].name if self.outputs else ""
-        return f"{self.operator.name}-{self.operator.version} operator {self.operator.index} {name!r}"
 
 
 def convert_tflite(
@@ -177,7 +162,8 @@ class Converter:
 # Their results are values of their input, which lie on the grid already.
 _MOVES = frozenset(
     {
-        "RESHAPE", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS", "SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "GATHER", "TILE",
+        "RESHAPE", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS", "SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "GATHER",
+        "TILE",
         "SPACE_TO_DEPTH", "DEPTH_TO_SPACE", "MAX_POOL_2D", "REVERSE_V2", "UNPACK", "BROADCAST_TO", "PACK",
     }
 )  # fmt: skip

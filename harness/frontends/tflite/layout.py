@@ -1,0 +1,55 @@
+"""TFLite computes on NHWC, Core ML on NCHW: each such operator stands between two transposes, which cancel in pairs
+(coremltools' pass ``reduce_transposes``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from harness.frontends.dispatch import Value, Var
+from harness.tensors import Array
+
+
+def channels_first(x: Var) -> Var:
+    """(N, *D, C) to (N, C, *D)."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    rank = len(x.shape)
+    return mb.transpose(x=x, perm=[0, rank - 1, *range(1, rank - 1)])
+
+
+def channels_last(x: Var) -> Var:
+    """(N, C, *D) to (N, *D, C)."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    rank = len(x.shape)
+    return mb.transpose(x=x, perm=[0, *range(2, rank), 1])
+
+
+def transposed_weight(weight: Value, perm: Sequence[int]) -> Value:
+    """A weight with its axes in another order, at once where it is a constant; compressed ones stay compressed."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    if isinstance(weight, np.ndarray):
+        return np.ascontiguousarray(weight.transpose(perm))
+    operation = weight.op
+    if operation is not None and operation.op_type == "constexpr_affine_dequantize":
+        data: Array = operation.quantized_data.val
+        axis = int(operation.axis.val)
+        return mb.constexpr_affine_dequantize(  # type: ignore[no-any-return]
+            quantized_data=np.ascontiguousarray(data.transpose(perm)),
+            zero_point=operation.zero_point.val,
+            scale=operation.scale.val,
+            axis=np.int32(list(perm).index(axis)),
+        )
+    if weight.val is not None:
+        return np.ascontiguousarray(weight.val.transpose(perm))
+    return mb.transpose(x=weight, perm=list(perm))  # type: ignore[no-any-return]
+
+
+def known(value: Value) -> Array | None:
+    """What a value is known to be when the model is converted, or None."""
+    if isinstance(value, np.ndarray):
+        return value
+    return None if value.val is None else np.asarray(value.val)

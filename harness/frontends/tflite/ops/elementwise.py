@@ -1,0 +1,245 @@
+"""Arithmetic, comparison and logic with broadcasting, and functions of single elements."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.errors import UnsupportedError
+from harness.frontends.dispatch import Var
+from harness.frontends.tflite.node import Node
+from harness.frontends.tflite.ops.activations import fused
+from harness.frontends.tflite.registry import TRANSLATIONS, translates
+
+TRANSLATIONS.directly(
+    {
+        "EXP": "exp", "SIN": "sin", "COS": "cos", "SQRT": "sqrt", "FLOOR": "floor", "CEIL": "ceil", "ROUND": "round",
+        "SIGN": "sign", "LOGICAL_NOT": "logical_not",
+    }
+)  # fmt: skip
+TRANSLATIONS.directly(
+    {
+        "MAXIMUM": "maximum", "MINIMUM": "minimum", "POW": "pow", "LESS": "less", "LESS_EQUAL": "less_equal",
+        "GREATER": "greater", "GREATER_EQUAL": "greater_equal", "LOGICAL_AND": "logical_and",
+        "LOGICAL_OR": "logical_or", "FLOOR_DIV": "floor_div",
+    },
+    parameters=("x", "y"),
+)  # fmt: skip
+
+
+def _binary(name: str, x: Var, y: Var, function: str) -> Var:
+    from coremltools.converters.mil.mil import Builder as mb
+
+    return fused(getattr(mb, name)(x=x, y=y), function)
+
+
+@translates("ADD")
+def add(x: Var, y: Var, *, fused_activation_function: str, pot_scale_int16: bool = False) -> Var:
+    """x + y."""
+    return _binary("add", x, y, fused_activation_function)
+
+
+@translates("SUB")
+def sub(x: Var, y: Var, *, fused_activation_function: str, pot_scale_int16: bool = False) -> Var:
+    """x - y."""
+    return _binary("sub", x, y, fused_activation_function)
+
+
+@translates("MUL")
+def mul(x: Var, y: Var, *, fused_activation_function: str) -> Var:
+    """x * y."""
+    return _binary("mul", x, y, fused_activation_function)
+
+
+@translates("DIV")
+def div(x: Var, y: Var, *, fused_activation_function: str, node: Node) -> Var:
+    """x / y; of integers, truncated towards zero."""
+    if node.outputs[0].dtype != "float32" and node.outputs[0].quantization is None:
+        raise UnsupportedError("division of integers truncates, MIL's does not", received=node.outputs[0].dtype)
+    return _binary("real_div", x, y, fused_activation_function)
+
+
+@translates("FLOOR_MOD")
+def floor_mod(x: Var, y: Var) -> Var:
+    """The remainder with the sign of y."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    return mb.sub(x=x, y=mb.mul(x=mb.floor_div(x=x, y=y), y=y))
+
+
+@translates("EQUAL")
+def equal(x: Var, y: Var) -> Var:
+    """x == y."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    if "bool" in str(x.dtype):
+        return mb.logical_not(x=mb.logical_xor(x=x, y=y))
+    return mb.equal(x=x, y=y)
+
+
+@translates("NOT_EQUAL")
+def not_equal(x: Var, y: Var) -> Var:
+    """x != y."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    if "bool" in str(x.dtype):
+        return mb.logical_xor(x=x, y=y)
+    return mb.not_equal(x=x, y=y)
+
+
+@translates("SQUARED_DIFFERENCE")
+def squared_difference(x: Var, y: Var) -> Var:
+    """(x - y)**2."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    difference = mb.sub(x=x, y=y)
+    return mb.mul(x=difference, y=difference)
+
+
+@translates("ADD_N")
+def add_n(*terms: Var) -> Var:
+    """The sum of all."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    total = terms[0]
+    for term in terms[1:]:
+        total = mb.add(x=total, y=term)
+    return total
+
+
+@translates("ABS")
+def absolute(x: Var) -> Var:
+    """|x|."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    return mb.abs(x=x)
+
+
+@translates("NEG")
+def neg(x: Var) -> Var:
+    """-x."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    return mb.mul(x=x, y=np.int32(-1) if "int" in str(x.dtype) else np.float32(-1))
+
+
+@translates("SQUARE")
+def square(x: Var) -> Var:
+    """x * x."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    return mb.mul(x=x, y=x)
+
+
+@translates("LOG")
+def log(x: Var) -> Var:
+    """Natural logarithm, with nothing added to x."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    return mb.log(x=x, epsilon=np.float32(1e-45))
+
+
+@translates("RSQRT")
+def rsqrt(x: Var) -> Var:
+    """1 / sqrt(x), with nothing added to x."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    return mb.real_div(x=np.float32(1), y=mb.sqrt(x=x))
+
+
+@translates("SELECT_V2", "SELECT")
+def select(condition: Var, a: Var, b: Var, *, node: Node) -> Var:
+    """a where the condition holds, else b; SELECT takes a vector of conditions for the first axis."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    if node.operator.name == "SELECT" and len(condition.shape) == 1 and len(a.shape) > 1:
+        condition = mb.reshape(x=condition, shape=[-1, *([1] * (len(a.shape) - 1))])
+    return mb.select(cond=condition, a=a, b=b)
+
+
+@translates("CAST")
+def cast(x: Var, *, in_data_type: str = "", out_data_type: str = "", node: Node) -> Var:
+    """Numeric types; floats are truncated towards zero."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    names = {"float32": "fp32", "float16": "fp16", "bool": "bool", "int32": "int32", "int64": "int32"}
+    wanted = node.outputs[0].dtype
+    given = node.inputs[0].dtype if node.inputs[0] is not None else ""
+    if wanted not in names and not (wanted in ("int16", "uint16") and given in ("uint8", "int8", "bool")):
+        raise UnsupportedError("a cast to a narrow type may wrap", received=f"{given} to {wanted}", supported=names)
+    return mb.cast(x=x, dtype=names.get(wanted, "int32"))
+
+
+@translates("ELU")
+def elu(x: Var) -> Var:
+    """exp(x) - 1 where x < 0."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    return mb.elu(x=x, alpha=np.float32(1))
+
+
+@translates("HARD_SWISH")
+def hard_swish(x: Var) -> Var:
+    """x * relu6(x + 3) / 6."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    gate = mb.sigmoid_hard(x=x, alpha=np.float32(1 / 6), beta=np.float32(0.5))
+    return mb.mul(x=x, y=gate)
+
+
+@translates("GELU")
+def gelu(x: Var, *, approximate: bool = False) -> Var:
+    """Gaussian error linear unit."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    return mb.gelu(x=x, mode="TANH_APPROXIMATION" if approximate else "EXACT")
+
+
+@translates("PRELU")
+def prelu(x: Var, alpha: Var) -> Var:
+    """alpha * x where x < 0, with alpha broadcast."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    zero = np.float32(0)
+    return mb.add(x=mb.maximum(x=x, y=zero), y=mb.mul(x=alpha, y=mb.minimum(x=x, y=zero)))
+
+
+@translates("SOFTMAX")
+def softmax(x: Var, *, beta: float = 1.0) -> Var:
+    """Along the last axis, of beta * x."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    scaled = x if beta == 1.0 else mb.mul(x=x, y=np.float32(beta))
+    return mb.softmax(x=scaled, axis=-1)
+
+
+@translates("LOG_SOFTMAX")
+def log_softmax(x: Var) -> Var:
+    """Along the last axis."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    shifted = mb.sub(x=x, y=mb.reduce_max(x=x, axes=[-1], keep_dims=True))
+    return mb.sub(x=shifted, y=mb.reduce_log_sum_exp(x=shifted, axes=[-1], keep_dims=True))
+
+
+@translates("L2_NORMALIZATION")
+def l2_normalization(x: Var, *, fused_activation_function: str) -> Var:
+    """x / sqrt(max(sum(x**2), 1e-6)) along the last axis (reference_ops ``l2normalization.h``)."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    total = mb.reduce_sum_square(x=x, axes=[-1], keep_dims=True)
+    norm = mb.maximum(x=mb.sqrt(x=total), y=np.float32(1e-6))
+    return fused(mb.real_div(x=x, y=norm), fused_activation_function)
+
+
+@translates("QUANTIZE", "DEQUANTIZE")
+def quantize(x: Var, *, node: Node) -> Var:
+    """Values are floats here on both sides; the converter rounds those of a quantised output."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    return mb.cast(x=x, dtype="fp32") if "fp16" in str(x.dtype) else x
+
+
+@translates("DENSIFY")
+def densify(x: Var) -> Var:
+    """Sparse constants are read as dense ones."""
+    return x

@@ -1,0 +1,111 @@
+"""Pools, resizing, and exchanges between space and channels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.errors import UnsupportedError
+from harness.frontends.dispatch import Array, Var
+from harness.frontends.tflite.layout import channels_first, channels_last
+from harness.frontends.tflite.ops.activations import fused
+from harness.frontends.tflite.ops.convolution import same_padding
+from harness.frontends.tflite.registry import translates
+
+
+def _pooled(name: str, x: Var, padding: str, kernel: list[int], strides: list[int], **keywords: object) -> Var:
+    from coremltools.converters.mil.mil import Builder as mb
+
+    x = channels_first(x)
+    mode: dict[str, object] = {"pad_type": "valid"}
+    if padding == "SAME":
+        pads = same_padding(x.shape[2:], kernel, strides, [1, 1])
+        mode = {"pad_type": "same"} if pads is None else {"pad_type": "custom", "pad": pads}
+    return channels_last(getattr(mb, name)(x=x, kernel_sizes=kernel, strides=strides, **mode, **keywords))
+
+
+@translates("MAX_POOL_2D")
+def max_pool_2d(
+    x: Var, *, padding: str, stride_w: int, stride_h: int, filter_width: int, filter_height: int,
+    fused_activation_function: str,
+) -> Var:  # fmt: skip
+    """Greatest value of each window."""
+    result = _pooled("max_pool", x, padding, [filter_height, filter_width], [stride_h, stride_w])
+    return fused(result, fused_activation_function)
+
+
+@translates("AVERAGE_POOL_2D")
+def average_pool_2d(
+    x: Var, *, padding: str, stride_w: int, stride_h: int, filter_width: int, filter_height: int,
+    fused_activation_function: str,
+) -> Var:  # fmt: skip
+    """Mean of each window, without what SAME pads."""
+    result = _pooled(
+        "avg_pool", x, padding, [filter_height, filter_width], [stride_h, stride_w], exclude_padding_from_average=True
+    )
+    return fused(result, fused_activation_function)
+
+
+@translates("RESIZE_BILINEAR")
+def resize_bilinear(x: Var, size: Array, *, align_corners: bool, half_pixel_centers: bool) -> Var:
+    """MIL's STRICT_ALIGN_CORNERS, UNALIGN_CORNERS and DEFAULT are align-corners, half-pixel and asymmetric."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    height, width = (int(item) for item in size)
+    mode = "STRICT_ALIGN_CORNERS" if align_corners else "UNALIGN_CORNERS" if half_pixel_centers else "DEFAULT"
+    resized = mb.resize_bilinear(
+        x=channels_first(x), target_size_height=height, target_size_width=width, sampling_mode=mode
+    )
+    return channels_last(resized)
+
+
+@translates("RESIZE_NEAREST_NEIGHBOR")
+def resize_nearest_neighbor(x: Var, size: Array, *, align_corners: bool, half_pixel_centers: bool) -> Var:
+    """Rows and columns picked as in ``reference_ops/resize_nearest_neighbor.h``: whole factors by upsampling."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    given = [int(item) for item in x.shape[1:3]]
+    wanted = [int(item) for item in size]
+    if not align_corners and all(new % old == 0 for new, old in zip(wanted, given, strict=True)):
+        factors = [float(new // old) for new, old in zip(wanted, given, strict=True)]
+        resized = mb.upsample_nearest_neighbor(
+            x=channels_first(x), scale_factor_height=factors[0], scale_factor_width=factors[1]
+        )
+        return channels_last(resized)
+    for axis, (old, new) in enumerate(zip(given, wanted, strict=True), start=1):
+        scale = np.float32((old - 1) / (new - 1) if align_corners and new > 1 else old / new)
+        offset = np.float32(0.5 if half_pixel_centers else 0)
+        position = (np.arange(new, dtype=np.float32) + offset) * scale
+        # TfLiteRound: halves away from zero.
+        indices = np.floor(position + np.float32(0.5)) if align_corners else np.floor(position)
+        x = mb.gather(x=x, indices=np.clip(indices, 0, old - 1).astype(np.int32), axis=axis)
+    return x
+
+
+@translates("SPACE_TO_DEPTH")
+def space_to_depth(x: Var, *, block_size: int) -> Var:
+    """TensorFlow's order of channels, which is MIL's."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    return channels_last(mb.space_to_depth(x=channels_first(x), block_size=block_size))
+
+
+@translates("DEPTH_TO_SPACE")
+def depth_to_space(x: Var, *, block_size: int) -> Var:
+    """TensorFlow's order of channels, which is MIL's."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    return channels_last(mb.depth_to_space(x=channels_first(x), block_size=block_size))
+
+
+@translates("LOCAL_RESPONSE_NORMALIZATION")
+def local_response_normalization(x: Var, *, radius: int, bias: float, alpha: float, beta: float) -> Var:
+    """x / (bias + alpha * sum of squares of the channels within radius)**beta; MIL's alpha is for the window's mean."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    if len(x.shape) != 4:
+        raise UnsupportedError("only images are normalised", received=f"rank {len(x.shape)}", supported="rank 4")
+    size = 2 * radius + 1
+    normed = mb.local_response_norm(
+        x=channels_first(x), size=size, alpha=np.float32(alpha * size), beta=np.float32(beta), k=np.float32(bias)
+    )
+    return channels_last(normed)

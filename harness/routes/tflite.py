@@ -1,0 +1,70 @@
+"""The TensorFlow Lite route: TFLiteConverter, then our TFLite frontend; ``.tflite`` files go through it alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+from harness.artifact import Artifact
+from harness.errors import ConversionError
+from harness.frontends.tflite.convert import convert_tflite
+from harness.frontends.tflite.graph import TFLiteGraph
+from harness.frontends.tflite.reader import parse_graph
+from harness.quiet import quiet_imports
+from harness.routes.base import Route
+from harness.runtimes.model_safety import first_line
+from harness.runtimes.tensorflow import FrozenGraph
+from harness.source import Source, SourceFile
+from harness.tensors import TensorSpec
+
+
+class TFLiteRoute(Route):
+    """``minimum_deployment_target`` names a member of ``coremltools.target``."""
+
+    name = "tflite"
+    source_formats = ("tensorflow", "tflite")
+
+    def __init__(self, minimum_deployment_target: str = "iOS17") -> None:
+        self.minimum_deployment_target = minimum_deployment_target
+
+    def versions(self) -> dict[str, str]:
+        """Of everything that the graph passes through, our own frontend included."""
+        packages = ("coremltools", "tensorflow")
+        return {name: version(name) for name in packages} | {"frontend": version("coreml-harness")}
+
+    def convert(self, source: Source, precision: str, destination: Path) -> Artifact:
+        """Write an ``.mlpackage``, whole or not at all. Raises ConversionError or UnsupportedError."""
+        target = self.minimum_deployment_target
+        if isinstance(source, SourceFile):
+            artifact = convert_tflite(source.path, precision, destination, target=target)
+        else:
+            artifact = convert_tflite(tflite_from_tensorflow(source), precision, destination, target=target)
+            artifact = replace(
+                artifact,
+                input_names=_matched(source.inputs, tuple(artifact.input_names)),
+                output_names=_matched(source.outputs, tuple(artifact.output_names)),
+            )
+        return replace(artifact, provenance={**artifact.provenance, "route": self.name, **self.versions()})
+
+
+def tflite_from_tensorflow(source: Source) -> TFLiteGraph:
+    """TFLiteConverter's graph of a frozen one, in float32, builtin operators only. Raises ConversionError."""
+    if not isinstance(source, FrozenGraph):
+        raise ConversionError("TFLiteConverter starts from TensorFlow", received=source.format)
+    with quiet_imports():
+        import tensorflow as tf
+    try:
+        with quiet_imports():
+            converter = tf.lite.TFLiteConverter.from_concrete_functions([source.function])
+            content = converter.convert()
+    except Exception as error:  # the converter raises whatever its passes do
+        raise ConversionError(
+            f"TFLiteConverter cannot convert {source.name}", received=first_line(error), remedy="Try another route"
+        ) from error
+    return parse_graph(content, source.name)
+
+
+def _matched(specs: tuple[TensorSpec, ...], names: tuple[str, ...]) -> dict[str, str]:
+    """The converter keeps order, not always names."""
+    return {spec.name: spec.name if spec.name in names else name for spec, name in zip(specs, names, strict=True)}
