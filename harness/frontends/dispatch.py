@@ -27,7 +27,10 @@ from typing import Any
 import numpy as np
 
 from harness.errors import ConversionError, HarnessError, UnsupportedError
+from harness.frontends.builder import mb
 from harness.tensors import Array
+
+__all__ = ["UNFIT", "Array", "Translation", "Translations", "Value", "Var"]
 
 # A MIL value (``coremltools.converters.mil.mil.Var``), which is not imported here: it costs seconds.
 Var = typing.NewType("Var", Any)  # type: ignore[valid-newtype]
@@ -203,9 +206,8 @@ class Translations:
 
 def _direct(mil_name: str, names: tuple[str, ...]) -> Callable[..., Any]:
     def translate(*values: Any) -> Any:
-        from coremltools.converters.mil.mil import Builder
 
-        return getattr(Builder, mil_name)(**dict(zip(names, values, strict=True)))
+        return getattr(mb, mil_name)(**dict(zip(names, values, strict=True)))
 
     kind = inspect.Parameter.POSITIONAL_ONLY
     translate.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])  # type: ignore[attr-defined]

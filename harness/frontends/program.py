@@ -13,6 +13,7 @@ import numpy as np
 
 from harness.artifact import Artifact
 from harness.errors import ConversionError, StoreError, UnsupportedError
+from harness.frontends.builder import mb
 from harness.frontends.dispatch import UNFIT, Value, Var
 from harness.quiet import quiet_conversion, quiet_imports
 from harness.tensors import Array, TensorSpec
@@ -74,10 +75,9 @@ class Scope:
 
 def constant(array: Array, name: str | None = None) -> Var:
     """A constant of the program that is being built."""
-    from coremltools.converters.mil.mil import Builder
 
     keywords = {} if name is None else {"name": name}
-    value: Var = Builder.const(val=narrowed(np.asarray(array)), **keywords)
+    value: Var = mb.const(val=narrowed(np.asarray(array)), **keywords)
     return value
 
 
@@ -126,7 +126,7 @@ class ProgramBuilder:
     ) -> None:
         with quiet_imports():
             import coremltools
-            from coremltools.converters.mil.mil import Builder, Function, Program, get_new_symbol, types
+            from coremltools.converters.mil.mil import Function, Program, get_new_symbol, types
 
         self.target = target
         self.inputs = tuple(inputs)
@@ -139,7 +139,7 @@ class ProgramBuilder:
                 shape.append(get_new_symbol() if size is None else size)
                 declared.append(coremltools.RangeDim(bounds.lower, bounds.upper) if size is None else size)
             kind = kinds["int32" if _is_integer(spec.dtype) else spec.dtype]
-            placeholders[spec.name] = Builder.placeholder(shape=tuple(shape), dtype=kind)
+            placeholders[spec.name] = mb.placeholder(shape=tuple(shape), dtype=kind)
             if None in spec.shape:
                 input_types.append(coremltools.TensorType(name=spec.name, shape=coremltools.Shape(declared)))
         self.program = Program()
@@ -151,22 +151,20 @@ class ProgramBuilder:
     def building(self) -> Iterator[dict[str, Var]]:
         """Operations go into the function; gives its inputs by name, in the source's rank and as bool where so
         declared."""
-        from coremltools.converters.mil.mil import Builder
 
         with self.function:
             values = {}
             for spec in self.inputs:
                 value: Var = self.function.inputs[spec.name]
                 if spec.shape == ():
-                    value = Builder.squeeze(x=value, axes=[0])
+                    value = mb.squeeze(x=value, axes=[0])
                 if spec.dtype == "bool":
-                    value = Builder.cast(x=value, dtype="bool")
+                    value = mb.cast(x=value, dtype="bool")
                 values[spec.name] = value
             yield values
 
     def finish(self, outputs: Mapping[str, Value]) -> None:
         """Declare the outputs, by name. Inputs and constants that are returned as they are get a copy."""
-        from coremltools.converters.mil.mil import Builder
 
         given = {id(value) for value in self.function.inputs.values()}
         results: list[Var] = []
@@ -178,7 +176,7 @@ class ProgramBuilder:
                 if len(result.op.outputs) == 1:
                     result.op.name = name
             else:
-                result = Builder.identity(x=result, name=name)
+                result = mb.identity(x=result, name=name)
             results.append(result)
         self.function.set_outputs(results)
         self.program.add_function("main", self.function)

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from harness.frontends.builder import mb
 from harness.frontends.dispatch import Value, Var
 from harness.tensors import Array
 
 
 def channels_first(x: Var) -> Var:
     """(N, *D, C) to (N, C, *D)."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     rank = len(x.shape)
     return mb.transpose(x=x, perm=[0, rank - 1, *range(1, rank - 1)])
@@ -21,7 +21,6 @@ def channels_first(x: Var) -> Var:
 
 def channels_last(x: Var) -> Var:
     """(N, C, *D) to (N, *D, C)."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     rank = len(x.shape)
     return mb.transpose(x=x, perm=[0, *range(2, rank), 1])
@@ -29,7 +28,6 @@ def channels_last(x: Var) -> Var:
 
 def transposed_weight(weight: Value, perm: Sequence[int]) -> Value:
     """A weight with its axes in another order, at once where it is a constant; compressed ones stay compressed."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     if isinstance(weight, np.ndarray):
         return np.ascontiguousarray(weight.transpose(perm))

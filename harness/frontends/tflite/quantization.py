@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import UnsupportedError
+from harness.frontends.builder import mb
 from harness.frontends.dispatch import Var
 from harness.frontends.tflite.graph import TensorInfo
 
@@ -24,7 +25,6 @@ def is_quantized(tensor: TensorInfo) -> bool:
 
 def dequantized_constant(tensor: TensorInfo, name: str) -> Var:
     """A quantised constant, compressed in the package where Core ML can (8 bits or fewer)."""
-    from coremltools.converters.mil.mil import Builder
 
     quantization = tensor.quantization
     assert quantization is not None
@@ -32,7 +32,7 @@ def dequantized_constant(tensor: TensorInfo, name: str) -> Var:
     scales, zero_points = quantization.scales, quantization.zero_points
     if values.dtype in (np.dtype(np.int8), np.dtype(np.uint8)) and values.ndim > 0:
         axis = quantization.axis if quantization.is_per_axis else 0
-        result: Var = Builder.constexpr_affine_dequantize(
+        result: Var = mb.constexpr_affine_dequantize(
             quantized_data=np.ascontiguousarray(values),
             zero_point=_scalar_or_vector(zero_points.astype(values.dtype)),
             scale=_scalar_or_vector(scales.astype(np.float32)),
@@ -44,7 +44,7 @@ def dequantized_constant(tensor: TensorInfo, name: str) -> Var:
     if quantization.is_per_axis:
         shape[quantization.axis] = -1
     real = (values.astype(np.float64) - zero_points.reshape(shape)) * scales.astype(np.float64).reshape(shape)
-    constant: Var = Builder.const(val=real.astype(np.float32).reshape(values.shape), name=name)
+    constant: Var = mb.const(val=real.astype(np.float32).reshape(values.shape), name=name)
     return constant
 
 
@@ -54,40 +54,37 @@ def _scalar_or_vector(values: Any) -> Any:
 
 def rounded(x: Var, tensor: TensorInfo) -> Var:
     """``x`` on the grid of a quantised activation, saturated, as a float."""
-    from coremltools.converters.mil.mil import Builder
 
     scale, zero_point, low, high = _grid(tensor)
     if tensor.dtype in ("int8", "uint8"):
         dtype = np.dtype(tensor.dtype).type
-        integers = Builder.quantize(
+        integers = mb.quantize(
             input=x, scale=np.float32(scale), zero_point=dtype(zero_point), output_dtype=tensor.dtype
         )
-        result: Var = Builder.dequantize(input=integers, scale=np.float32(scale), zero_point=dtype(zero_point))
+        result: Var = mb.dequantize(input=integers, scale=np.float32(scale), zero_point=dtype(zero_point))
         return result
-    steps = Builder.round(x=Builder.mul(x=x, y=np.float32(1 / scale)))
-    steps = Builder.clip(x=steps, alpha=np.float32(low - zero_point), beta=np.float32(high - zero_point))
-    scaled: Var = Builder.mul(x=steps, y=np.float32(scale))
+    steps = mb.round(x=mb.mul(x=x, y=np.float32(1 / scale)))
+    steps = mb.clip(x=steps, alpha=np.float32(low - zero_point), beta=np.float32(high - zero_point))
+    scaled: Var = mb.mul(x=steps, y=np.float32(scale))
     return scaled
 
 
 def to_integers(x: Var, tensor: TensorInfo) -> Var:
     """A float activation as the int32 that a model's output holds."""
-    from coremltools.converters.mil.mil import Builder
 
     scale, zero_point, low, high = _grid(tensor)
-    steps = Builder.round(x=Builder.mul(x=x, y=np.float32(1 / scale)))
-    steps = Builder.add(x=steps, y=np.float32(zero_point))
-    result: Var = Builder.cast(x=Builder.clip(x=steps, alpha=np.float32(low), beta=np.float32(high)), dtype="int32")
+    steps = mb.round(x=mb.mul(x=x, y=np.float32(1 / scale)))
+    steps = mb.add(x=steps, y=np.float32(zero_point))
+    result: Var = mb.cast(x=mb.clip(x=steps, alpha=np.float32(low), beta=np.float32(high)), dtype="int32")
     return result
 
 
 def from_integers(x: Var, tensor: TensorInfo) -> Var:
     """The int32 of a model's input as a float activation."""
-    from coremltools.converters.mil.mil import Builder
 
     scale, zero_point, _, _ = _grid(tensor)
-    real = Builder.sub(x=Builder.cast(x=x, dtype="fp32"), y=np.float32(zero_point))
-    result: Var = Builder.mul(x=real, y=np.float32(scale))
+    real = mb.sub(x=mb.cast(x=x, dtype="fp32"), y=np.float32(zero_point))
+    result: Var = mb.mul(x=real, y=np.float32(scale))
     return result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.frontends.builder import mb
 from harness.frontends.dispatch import Var
 from harness.frontends.onnx.registry import TRANSLATIONS, translates
 
@@ -15,6 +16,5 @@ TRANSLATIONS.directly(
 @translates("LeakyRelu")
 def leaky_relu(x: Var, *, alpha: float = 0.01) -> Var:
     """alpha * x where x < 0."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     return mb.leaky_relu(x=x, alpha=alpha)

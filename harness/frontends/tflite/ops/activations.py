@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from harness.errors import UnsupportedError
+from harness.frontends.builder import mb
 from harness.frontends.dispatch import Var
 from harness.frontends.tflite.registry import TRANSLATIONS, translates
 
 
 def fused(x: Var, function: str) -> Var:
     """``x`` after an operator's fused activation."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     if function == "NONE":
         return x
@@ -40,6 +40,5 @@ def relu_n1_to_1(x: Var) -> Var:
 @translates("LEAKY_RELU")
 def leaky_relu(x: Var, *, alpha: float) -> Var:
     """alpha * x where x < 0."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     return mb.leaky_relu(x=x, alpha=np.float32(alpha))

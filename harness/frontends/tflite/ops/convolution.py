@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.errors import UnsupportedError
+from harness.frontends.builder import mb
 from harness.frontends.dispatch import Array, Value, Var
 from harness.frontends.tflite.layout import channels_first, channels_last, known, transposed_weight
 from harness.frontends.tflite.node import Node
@@ -31,7 +32,6 @@ def same_padding(
 def _convolved(
     x: Var, weight: Value, bias: Value | None, padding: str, strides: list[int], dilations: list[int], groups: int
 ) -> Var:
-    from coremltools.converters.mil.mil import Builder as mb
 
     x = channels_first(x)
     shape = weight.shape
@@ -148,7 +148,6 @@ def transpose_conv(
 def _transposed(
     x: Var, kernel: Value, bias: Value | None, size: Sequence[int], padding: str, strides: list[int], function: str
 ) -> Var:
-    from coremltools.converters.mil.mil import Builder as mb
 
     first = channels_first(x)
     pads: list[int] = []
@@ -209,7 +208,6 @@ def fully_connected(
     node: Node,
 ) -> Var:
     """x (..., I) flattened to (B, I) unless ``keep_num_dims``; weight (O, I)."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     if weights_format != "DEFAULT":
         raise UnsupportedError("shuffled weights are for one kind of processor", received=weights_format)

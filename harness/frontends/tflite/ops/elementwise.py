@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from harness.errors import UnsupportedError
+from harness.frontends.builder import mb
 from harness.frontends.dispatch import Var
 from harness.frontends.tflite.node import Node
 from harness.frontends.tflite.ops.activations import fused
@@ -27,7 +28,6 @@ TRANSLATIONS.directly(
 
 
 def _binary(name: str, x: Var, y: Var, function: str) -> Var:
-    from coremltools.converters.mil.mil import Builder as mb
 
     return fused(getattr(mb, name)(x=x, y=y), function)
 
@@ -61,7 +61,6 @@ def div(x: Var, y: Var, *, fused_activation_function: str, node: Node) -> Var:
 @translates("FLOOR_MOD")
 def floor_mod(x: Var, y: Var) -> Var:
     """The remainder with the sign of y."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     return mb.sub(x=x, y=mb.mul(x=mb.floor_div(x=x, y=y), y=y))
 
@@ -69,7 +68,6 @@ def floor_mod(x: Var, y: Var) -> Var:
 @translates("EQUAL")
 def equal(x: Var, y: Var) -> Var:
     """x == y."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     if "bool" in str(x.dtype):
         return mb.logical_not(x=mb.logical_xor(x=x, y=y))
@@ -79,7 +77,6 @@ def equal(x: Var, y: Var) -> Var:
 @translates("NOT_EQUAL")
 def not_equal(x: Var, y: Var) -> Var:
     """x != y."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     if "bool" in str(x.dtype):
         return mb.logical_xor(x=x, y=y)
@@ -89,7 +86,6 @@ def not_equal(x: Var, y: Var) -> Var:
 @translates("SQUARED_DIFFERENCE")
 def squared_difference(x: Var, y: Var) -> Var:
     """(x - y)**2."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     difference = mb.sub(x=x, y=y)
     return mb.mul(x=difference, y=difference)
@@ -98,7 +94,6 @@ def squared_difference(x: Var, y: Var) -> Var:
 @translates("ADD_N")
 def add_n(*terms: Var) -> Var:
     """The sum of all."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     total = terms[0]
     for term in terms[1:]:
@@ -109,7 +104,6 @@ def add_n(*terms: Var) -> Var:
 @translates("ABS")
 def absolute(x: Var) -> Var:
     """|x|."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     return mb.abs(x=x)
 
@@ -117,7 +111,6 @@ def absolute(x: Var) -> Var:
 @translates("NEG")
 def neg(x: Var) -> Var:
     """-x."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     return mb.mul(x=x, y=np.int32(-1) if "int" in str(x.dtype) else np.float32(-1))
 
@@ -125,7 +118,6 @@ def neg(x: Var) -> Var:
 @translates("SQUARE")
 def square(x: Var) -> Var:
     """x * x."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     return mb.mul(x=x, y=x)
 
@@ -133,7 +125,6 @@ def square(x: Var) -> Var:
 @translates("LOG")
 def log(x: Var) -> Var:
     """Natural logarithm, with nothing added to x."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     return mb.log(x=x, epsilon=np.float32(1e-45))
 
@@ -141,7 +132,6 @@ def log(x: Var) -> Var:
 @translates("RSQRT")
 def rsqrt(x: Var) -> Var:
     """1 / sqrt(x), with nothing added to x."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     return mb.real_div(x=np.float32(1), y=mb.sqrt(x=x))
 
@@ -149,7 +139,6 @@ def rsqrt(x: Var) -> Var:
 @translates("SELECT_V2", "SELECT")
 def select(condition: Var, a: Var, b: Var, *, node: Node) -> Var:
     """a where the condition holds, else b; SELECT takes a vector of conditions for the first axis."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     if node.operator.name == "SELECT" and len(condition.shape) == 1 and len(a.shape) > 1:
         condition = mb.reshape(x=condition, shape=[-1, *([1] * (len(a.shape) - 1))])
@@ -159,7 +148,6 @@ def select(condition: Var, a: Var, b: Var, *, node: Node) -> Var:
 @translates("CAST")
 def cast(x: Var, *, in_data_type: str = "", out_data_type: str = "", node: Node) -> Var:
     """Numeric types; floats are truncated towards zero."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     names = {"float32": "fp32", "float16": "fp16", "bool": "bool", "int32": "int32", "int64": "int32"}
     wanted = node.outputs[0].dtype
@@ -172,7 +160,6 @@ def cast(x: Var, *, in_data_type: str = "", out_data_type: str = "", node: Node)
 @translates("ELU")
 def elu(x: Var) -> Var:
     """exp(x) - 1 where x < 0."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     return mb.elu(x=x, alpha=np.float32(1))
 
@@ -180,7 +167,6 @@ def elu(x: Var) -> Var:
 @translates("HARD_SWISH")
 def hard_swish(x: Var) -> Var:
     """x * relu6(x + 3) / 6."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     gate = mb.sigmoid_hard(x=x, alpha=np.float32(1 / 6), beta=np.float32(0.5))
     return mb.mul(x=x, y=gate)
@@ -189,7 +175,6 @@ def hard_swish(x: Var) -> Var:
 @translates("GELU")
 def gelu(x: Var, *, approximate: bool = False) -> Var:
     """Gaussian error linear unit."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     return mb.gelu(x=x, mode="TANH_APPROXIMATION" if approximate else "EXACT")
 
@@ -197,7 +182,6 @@ def gelu(x: Var, *, approximate: bool = False) -> Var:
 @translates("PRELU")
 def prelu(x: Var, alpha: Var) -> Var:
     """alpha * x where x < 0, with alpha broadcast."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     zero = np.float32(0)
     return mb.add(x=mb.maximum(x=x, y=zero), y=mb.mul(x=alpha, y=mb.minimum(x=x, y=zero)))
@@ -206,7 +190,6 @@ def prelu(x: Var, alpha: Var) -> Var:
 @translates("SOFTMAX")
 def softmax(x: Var, *, beta: float = 1.0) -> Var:
     """Along the last axis, of beta * x."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     scaled = x if beta == 1.0 else mb.mul(x=x, y=np.float32(beta))
     return mb.softmax(x=scaled, axis=-1)
@@ -215,7 +198,6 @@ def softmax(x: Var, *, beta: float = 1.0) -> Var:
 @translates("LOG_SOFTMAX")
 def log_softmax(x: Var) -> Var:
     """Along the last axis."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     shifted = mb.sub(x=x, y=mb.reduce_max(x=x, axes=[-1], keep_dims=True))
     return mb.sub(x=shifted, y=mb.reduce_log_sum_exp(x=shifted, axes=[-1], keep_dims=True))
@@ -224,7 +206,6 @@ def log_softmax(x: Var) -> Var:
 @translates("L2_NORMALIZATION")
 def l2_normalization(x: Var, *, fused_activation_function: str) -> Var:
     """x / sqrt(max(sum(x**2), 1e-6)) along the last axis (reference_ops ``l2normalization.h``)."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     total = mb.reduce_sum_square(x=x, axes=[-1], keep_dims=True)
     norm = mb.maximum(x=mb.sqrt(x=total), y=np.float32(1e-6))
@@ -234,7 +215,6 @@ def l2_normalization(x: Var, *, fused_activation_function: str) -> Var:
 @translates("QUANTIZE", "DEQUANTIZE")
 def quantize(x: Var, *, node: Node) -> Var:
     """Values are floats here on both sides; the converter rounds those of a quantised output."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     return mb.cast(x=x, dtype="fp32") if "fp16" in str(x.dtype) else x
 

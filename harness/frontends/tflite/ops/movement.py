@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from harness.errors import UnsupportedError
+from harness.frontends.builder import mb
 from harness.frontends.dispatch import Array, Value, Var
 from harness.frontends.tflite.layout import known
 from harness.frontends.tflite.node import Node
@@ -14,7 +15,6 @@ from harness.frontends.tflite.registry import translates
 @translates("RESHAPE")
 def reshape(x: Var, shape: Value | None = None, *, new_shape: tuple[int, ...] | None = None, node: Node) -> Var:
     """The second input wins over the option; -1 is what is left."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     wanted = known(shape) if shape is not None else np.array(new_shape, np.int32)
     if wanted is None:
@@ -28,7 +28,6 @@ def reshape(x: Var, shape: Value | None = None, *, new_shape: tuple[int, ...] | 
 @translates("TRANSPOSE")
 def transpose(x: Var, perm: Array) -> Var:
     """Axes in another order."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     return mb.transpose(x=x, perm=[int(axis) for axis in perm])
 
@@ -36,7 +35,6 @@ def transpose(x: Var, perm: Array) -> Var:
 @translates("SQUEEZE")
 def squeeze(x: Var, *, squeeze_dims: tuple[int, ...] | None = None) -> Var:
     """Without the named axes of size 1, or without all of them."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     return mb.squeeze(x=x, axes=[int(axis) for axis in squeeze_dims]) if squeeze_dims else mb.squeeze(x=x)
 
@@ -44,7 +42,6 @@ def squeeze(x: Var, *, squeeze_dims: tuple[int, ...] | None = None) -> Var:
 @translates("EXPAND_DIMS")
 def expand_dims(x: Var, axis: int) -> Var:
     """A new axis of size 1."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     return mb.expand_dims(x=x, axes=[axis])
 
@@ -52,7 +49,6 @@ def expand_dims(x: Var, axis: int) -> Var:
 @translates("CONCATENATION")
 def concatenation(*values: Var, axis: int, fused_activation_function: str) -> Var:
     """Along one axis."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     from harness.frontends.tflite.ops.activations import fused
 
@@ -62,7 +58,6 @@ def concatenation(*values: Var, axis: int, fused_activation_function: str) -> Va
 @translates("PACK")
 def pack(*values: Var, axis: int, values_count: int) -> Var:
     """Along a new axis."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     return mb.stack(values=list(values), axis=axis)
 
@@ -70,7 +65,6 @@ def pack(*values: Var, axis: int, values_count: int) -> Var:
 @translates("UNPACK")
 def unpack(x: Var, *, axis: int, num: int) -> tuple[Var, ...]:
     """One value for each index of an axis."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     if num == 1:
         return (mb.squeeze(x=x, axes=[axis]),)
@@ -81,7 +75,6 @@ def unpack(x: Var, *, axis: int, num: int) -> tuple[Var, ...]:
 @translates("SPLIT")
 def split(axis: int, x: Var, *, num_splits: int) -> tuple[Var, ...]:
     """Equal parts of an axis."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     return (x,) if num_splits == 1 else tuple(mb.split(x=x, num_splits=num_splits, axis=axis))
 
@@ -89,7 +82,6 @@ def split(axis: int, x: Var, *, num_splits: int) -> tuple[Var, ...]:
 @translates("SPLIT_V")
 def split_v(x: Var, sizes: Array, axis: int, *, num_splits: int) -> tuple[Var, ...]:
     """Parts of given sizes, one of which may be -1."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     if num_splits == 1:
         return (x,)
@@ -102,7 +94,6 @@ def split_v(x: Var, sizes: Array, axis: int, *, num_splits: int) -> tuple[Var, .
 @translates("SLICE")
 def slice_(x: Var, begin: Array, size: Array) -> Var:
     """From begin on; size -1 is to the end."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     starts, sizes = [int(item) for item in begin], [int(item) for item in size]
     ends = [start + count if count >= 0 else 0 for start, count in zip(starts, sizes, strict=True)]
@@ -124,7 +115,6 @@ def strided_slice(
     offset: bool = False,
 ) -> Var:
     """As in TensorFlow. New axes and an ellipsis are written out before MIL sees them."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     starts, ends, steps, kept_begin, kept_end, shrunk, new = [], [], [], [], [], [], []
     rank = len(x.shape)
@@ -159,7 +149,6 @@ def strided_slice(
 @translates("GATHER")
 def gather(x: Var, indices: Var, *, axis: int = 0, batch_dims: int = 0) -> Var:
     """Slices of an axis at indices."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     return mb.gather(x=x, indices=indices, axis=axis, batch_dims=batch_dims)
 
@@ -167,7 +156,6 @@ def gather(x: Var, indices: Var, *, axis: int = 0, batch_dims: int = 0) -> Var:
 @translates("GATHER_ND")
 def gather_nd(x: Var, indices: Var) -> Var:
     """Slices at tuples of indices."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     return mb.gather_nd(x=x, indices=indices)
 
@@ -175,7 +163,6 @@ def gather_nd(x: Var, indices: Var) -> Var:
 @translates("TILE")
 def tile(x: Var, multiples: Array) -> Var:
     """Repeated along each axis."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     return mb.tile(x=x, reps=[int(count) for count in multiples])
 
@@ -183,7 +170,6 @@ def tile(x: Var, multiples: Array) -> Var:
 @translates("REVERSE_V2")
 def reverse(x: Var, axes: Array) -> Var:
     """Backwards along axes."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     return mb.reverse(x=x, axes=[int(axis) for axis in axes.reshape(-1)])
 
@@ -191,7 +177,6 @@ def reverse(x: Var, axes: Array) -> Var:
 @translates("BROADCAST_TO")
 def broadcast_to(x: Var, shape: Array) -> Var:
     """Repeated to a larger shape."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     wanted = [int(size) for size in shape]
     given = [1] * (len(wanted) - len(x.shape)) + [int(size) for size in x.shape]
@@ -200,7 +185,6 @@ def broadcast_to(x: Var, shape: Array) -> Var:
 
 
 def _padded(x: Var, paddings: Array, mode: str, value: float = 0.0) -> Var:
-    from coremltools.converters.mil.mil import Builder as mb
 
     amounts = [int(item) for item in paddings.reshape(-1)]
     is_float = "fp" in str(x.dtype)
@@ -225,7 +209,6 @@ def pad_v2(x: Var, paddings: Array, value: float) -> Var:
 @translates("MIRROR_PAD")
 def mirror_pad(x: Var, paddings: Array, *, mode: str) -> Var:
     """Reflected at the edge (REFLECT) or with the edge itself (SYMMETRIC), by picking rows of each axis."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     kind = {"REFLECT": "reflect", "SYMMETRIC": "symmetric"}.get(mode)
     if kind is None:
@@ -240,7 +223,6 @@ def mirror_pad(x: Var, paddings: Array, *, mode: str) -> Var:
 @translates("SHAPE")
 def shape(x: Var, *, out_type: str = "") -> Value:
     """The sizes; a constant where all are known."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     if all(isinstance(size, int | np.integer) for size in x.shape):
         return np.array(x.shape, np.int32)
@@ -250,7 +232,6 @@ def shape(x: Var, *, out_type: str = "") -> Value:
 @translates("FILL")
 def fill(sizes: Array, value: Var) -> Var:
     """One value everywhere."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     constant = known(value)
     wanted = [int(size) for size in sizes]
@@ -262,6 +243,5 @@ def fill(sizes: Array, value: Var) -> Var:
 @translates("ZEROS_LIKE")
 def zeros_like(x: Var) -> Var:
     """Zeros."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     return mb.fill_like(ref_tensor=x, value=np.float32(0) if "fp" in str(x.dtype) else np.int32(0))

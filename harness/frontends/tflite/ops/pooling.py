@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from harness.errors import UnsupportedError
+from harness.frontends.builder import mb
 from harness.frontends.dispatch import Array, Var
 from harness.frontends.tflite.layout import channels_first, channels_last
 from harness.frontends.tflite.ops.activations import fused
@@ -13,7 +14,6 @@ from harness.frontends.tflite.registry import translates
 
 
 def _pooled(name: str, x: Var, padding: str, kernel: list[int], strides: list[int], **keywords: object) -> Var:
-    from coremltools.converters.mil.mil import Builder as mb
 
     x = channels_first(x)
     mode: dict[str, object] = {"pad_type": "valid"}
@@ -48,7 +48,6 @@ def average_pool_2d(
 @translates("RESIZE_BILINEAR")
 def resize_bilinear(x: Var, size: Array, *, align_corners: bool, half_pixel_centers: bool) -> Var:
     """MIL's STRICT_ALIGN_CORNERS, UNALIGN_CORNERS and DEFAULT are align-corners, half-pixel and asymmetric."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     height, width = (int(item) for item in size)
     mode = "STRICT_ALIGN_CORNERS" if align_corners else "UNALIGN_CORNERS" if half_pixel_centers else "DEFAULT"
@@ -61,7 +60,6 @@ def resize_bilinear(x: Var, size: Array, *, align_corners: bool, half_pixel_cent
 @translates("RESIZE_NEAREST_NEIGHBOR")
 def resize_nearest_neighbor(x: Var, size: Array, *, align_corners: bool, half_pixel_centers: bool) -> Var:
     """Rows and columns picked as in ``reference_ops/resize_nearest_neighbor.h``: whole factors by upsampling."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     given = [int(item) for item in x.shape[1:3]]
     wanted = [int(item) for item in size]
@@ -84,7 +82,6 @@ def resize_nearest_neighbor(x: Var, size: Array, *, align_corners: bool, half_pi
 @translates("SPACE_TO_DEPTH")
 def space_to_depth(x: Var, *, block_size: int) -> Var:
     """TensorFlow's order of channels, which is MIL's."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     return channels_last(mb.space_to_depth(x=channels_first(x), block_size=block_size))
 
@@ -92,7 +89,6 @@ def space_to_depth(x: Var, *, block_size: int) -> Var:
 @translates("DEPTH_TO_SPACE")
 def depth_to_space(x: Var, *, block_size: int) -> Var:
     """TensorFlow's order of channels, which is MIL's."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     return channels_last(mb.depth_to_space(x=channels_first(x), block_size=block_size))
 
@@ -100,7 +96,6 @@ def depth_to_space(x: Var, *, block_size: int) -> Var:
 @translates("LOCAL_RESPONSE_NORMALIZATION")
 def local_response_normalization(x: Var, *, radius: int, bias: float, alpha: float, beta: float) -> Var:
     """x / (bias + alpha * sum of squares of the channels within radius)**beta; MIL's alpha is for the window's mean."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     if len(x.shape) != 4:
         raise UnsupportedError("only images are normalised", received=f"rank {len(x.shape)}", supported="rank 4")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from harness.frontends.builder import mb
 from harness.frontends.dispatch import Array, Var
 from harness.frontends.tflite.registry import translates
 
@@ -17,7 +18,6 @@ _REDUCTIONS = {
 
 def _reduction(mil_name: str) -> Callable[..., Var]:
     def reduce(x: Var, axes: Array, *, keep_dims: bool) -> Var:
-        from coremltools.converters.mil.mil import Builder as mb
 
         chosen = sorted({int(axis) % len(x.shape) for axis in axes.reshape(-1)})
         if not chosen:
@@ -33,7 +33,6 @@ for _operator, _mil_name in _REDUCTIONS.items():
 
 
 def _any_or_all(x: Var, axes: Array, keep_dims: bool, mil_name: str) -> Var:
-    from coremltools.converters.mil.mil import Builder as mb
 
     chosen = sorted({int(axis) % len(x.shape) for axis in axes.reshape(-1)})
     reduced = getattr(mb, mil_name)(x=mb.cast(x=x, dtype="int32"), axes=chosen, keep_dims=keep_dims)
@@ -55,7 +54,6 @@ def reduce_all(x: Var, axes: Array, *, keep_dims: bool) -> Var:
 @translates("ARG_MAX")
 def arg_max(x: Var, axis: int, *, output_type: str = "") -> Var:
     """The first greatest."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     return mb.reduce_argmax(x=x, axis=axis, keep_dims=False)
 
@@ -63,7 +61,6 @@ def arg_max(x: Var, axis: int, *, output_type: str = "") -> Var:
 @translates("ARG_MIN")
 def arg_min(x: Var, axis: int, *, output_type: str = "") -> Var:
     """The first least."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     return mb.reduce_argmin(x=x, axis=axis, keep_dims=False)
 
@@ -71,7 +68,6 @@ def arg_min(x: Var, axis: int, *, output_type: str = "") -> Var:
 @translates("CUMSUM")
 def cumsum(x: Var, axis: int, *, exclusive: bool = False, reverse: bool = False) -> Var:
     """Sums of what comes before, with or without the element itself."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     return mb.cumsum(x=x, axis=axis, exclusive=exclusive, reverse=reverse)
 
@@ -79,7 +75,6 @@ def cumsum(x: Var, axis: int, *, exclusive: bool = False, reverse: bool = False)
 @translates("TOPK_V2")
 def top_k(x: Var, k: int) -> tuple[Var, Var]:
     """The greatest of the last axis, sorted, and where they are."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     values, indices = mb.topk(x=x, k=k, axis=-1, ascending=False)
     return values, indices
@@ -90,7 +85,6 @@ def batch_matmul(
     x: Var, y: Var, *, adj_x: bool = False, adj_y: bool = False, asymmetric_quantize_inputs: bool = False
 ) -> Var:
     """Matrix products of the last two axes."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     return mb.matmul(x=x, y=y, transpose_x=adj_x, transpose_y=adj_y)
 
@@ -98,7 +92,6 @@ def batch_matmul(
 @translates("ONE_HOT")
 def one_hot(indices: Var, depth: int, on: Array, off: Array, *, axis: int = -1) -> Var:
     """``on`` where the index along ``axis`` is the value."""
-    from coremltools.converters.mil.mil import Builder as mb
 
     kind = np.float32 if on.dtype.kind == "f" else np.int32
     result: Var = mb.one_hot(

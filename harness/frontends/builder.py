@@ -1,0 +1,15 @@
+"""coremltools' MIL builder as ``mb``, imported when it is first used: importing it costs seconds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class _Builder:
+    def __getattr__(self, operation: str) -> Any:
+        from coremltools.converters.mil.mil import Builder
+
+        return getattr(Builder, operation)
+
+
+mb: Any = _Builder()
