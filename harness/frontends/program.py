@@ -209,7 +209,6 @@ _PASSES = (
     "common::reduce_transposes",
     "common::fuse_conv_scale",
     "common::fuse_conv_bias",
-    "common::fuse_layernorm_or_instancenorm",
     "common::fuse_elementwise_to_batchnorm",
     "common::fuse_conv_batchnorm",
     "common::fuse_conv_scale",

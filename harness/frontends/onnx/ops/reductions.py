@@ -1,0 +1,97 @@
+"""Reductions, positions of extremes, and sums along an axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from harness.errors import UnsupportedError
+from harness.frontends.builder import mb
+from harness.frontends.dispatch import Array, Var
+from harness.frontends.onnx.graph import Node
+from harness.frontends.onnx.registry import translates
+
+_REDUCTIONS = {
+    "ReduceMean": "reduce_mean", "ReduceSum": "reduce_sum", "ReduceMax": "reduce_max", "ReduceMin": "reduce_min",
+    "ReduceProd": "reduce_prod", "ReduceL1": "reduce_l1_norm", "ReduceL2": "reduce_l2_norm",
+    "ReduceLogSumExp": "reduce_log_sum_exp", "ReduceSumSquare": "reduce_sum_square", "ReduceLogSum": "reduce_log_sum",
+}  # fmt: skip
+# Axes became an input: of ReduceSum in opset 13, of the others in 18.
+_INPUT_SINCE = {"ReduceSum": 13}
+
+
+def _reduced(mil_name: str, x: Var, axes: list[int], keepdims: int, node: Node) -> Var:
+    is_bool = node.input_dtype() == "bool"
+    if is_bool:
+        x = mb.cast(x=x, dtype="int32")
+    if mil_name == "reduce_log_sum":
+        result = mb.log(x=mb.reduce_sum(x=x, axes=axes, keep_dims=bool(keepdims)), epsilon=np.float32(1e-45))
+    elif mil_name == "reduce_log_sum_exp":
+        # Shifted by the greatest, so that nothing overflows.
+        greatest = mb.reduce_max(x=x, axes=axes, keep_dims=True)
+        summed = mb.reduce_sum(x=mb.exp(x=mb.sub(x=x, y=greatest)), axes=axes, keep_dims=True)
+        result = mb.add(x=mb.log(x=summed, epsilon=np.float32(1e-45)), y=greatest)
+        if not keepdims:
+            result = mb.squeeze(x=result, axes=axes) if len(axes) < len(x.shape) else mb.squeeze(x=result)
+    elif mil_name == "reduce_l2_norm":
+        squares = mb.reduce_sum(x=mb.mul(x=x, y=x), axes=axes, keep_dims=bool(keepdims))
+        result = mb.sqrt(x=squares)
+    elif mil_name == "reduce_l1_norm":
+        result = mb.reduce_sum(x=mb.abs(x=x), axes=axes, keep_dims=bool(keepdims))
+    elif mil_name == "reduce_sum_square":
+        result = mb.reduce_sum(x=mb.mul(x=x, y=x), axes=axes, keep_dims=bool(keepdims))
+    else:
+        result = getattr(mb, mil_name)(x=x, axes=axes, keep_dims=bool(keepdims))
+    return mb.cast(x=result, dtype="bool") if is_bool else result
+
+
+def _by_input(mil_name: str) -> Callable[..., Var]:
+    def reduce(x: Var, axes: Array | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0, node: Node) -> Var:
+        chosen = [] if axes is None else sorted(int(axis) % len(x.shape) for axis in axes.reshape(-1))
+        if not chosen and noop_with_empty_axes:
+            if mil_name not in ("reduce_mean", "reduce_sum", "reduce_max", "reduce_min", "reduce_prod"):
+                raise UnsupportedError("a reduction over no axis still transforms each element", received=mil_name)
+            return x
+        return _reduced(mil_name, x, chosen or list(range(len(x.shape))), keepdims, node)
+
+    return reduce
+
+
+def _by_attribute(mil_name: str) -> Callable[..., Var]:
+    def reduce(x: Var, *, axes: tuple[int, ...] | None = None, keepdims: int = 1, node: Node) -> Var:
+        chosen = sorted(axis % len(x.shape) for axis in axes) if axes else list(range(len(x.shape)))
+        return _reduced(mil_name, x, chosen, keepdims, node)
+
+    return reduce
+
+
+for _operator, _mil_name in _REDUCTIONS.items():
+    translates(_operator)(_by_attribute(_mil_name))
+    translates(_operator, since=_INPUT_SINCE.get(_operator, 18))(_by_input(_mil_name))
+
+
+def _position(x: Var, axis: int, keepdims: int, last: int, mil_name: str, node: Node) -> Var:
+    axis %= len(x.shape)
+    if not last:
+        return getattr(mb, mil_name)(x=x, axis=axis, keep_dims=bool(keepdims))
+    backwards = getattr(mb, mil_name)(x=mb.reverse(x=x, axes=[axis]), axis=axis, keep_dims=bool(keepdims))
+    return mb.sub(x=np.int32(int(x.shape[axis]) - 1), y=backwards)
+
+
+@translates("ArgMax")
+def arg_max(x: Var, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0, node: Node) -> Var:
+    """Where the greatest is; the first of several unless told otherwise."""
+    return _position(x, axis, keepdims, select_last_index, "reduce_argmax", node)
+
+
+@translates("ArgMin")
+def arg_min(x: Var, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0, node: Node) -> Var:
+    """Where the least is; the first of several unless told otherwise."""
+    return _position(x, axis, keepdims, select_last_index, "reduce_argmin", node)
+
+
+@translates("CumSum", since=11)
+def cumsum(x: Var, axis: int, *, exclusive: int = 0, reverse: int = 0) -> Var:
+    """Sums of what comes before, with or without the element itself."""
+    return mb.cumsum(x=x, axis=axis % len(x.shape), exclusive=bool(exclusive), reverse=bool(reverse))
