@@ -76,6 +76,7 @@ def convert_onnx(
 
 def _with_functions_inlined(model: OnnxModel) -> OnnxModel:
     """Functions of the model, and operators that ONNX defines by others and we do not translate, become nodes."""
+    import onnx
     from onnx import inliner
 
     def is_expanded(node: Any) -> bool:
@@ -86,13 +87,32 @@ def _with_functions_inlined(model: OnnxModel) -> OnnxModel:
     if not any(is_expanded(node) for node in all_nodes(model.graph)):
         return model
     kept = [("", operator) for operator in TRANSLATIONS.operators()]
+    explicit = onnx.ModelProto()
+    explicit.CopyFrom(model.proto)
+    for node in all_nodes(explicit.graph):
+        if node.domain in DOMAINS and is_expanded(node):
+            _write_defaults(node, model.opsets.get("", 1))
     try:
-        proto = inliner.inline_selected_functions(model.proto, kept, exclude=True, inline_schema_functions=True)
+        proto = inliner.inline_selected_functions(explicit, kept, exclude=True, inline_schema_functions=True)
     except UNFIT as error:
         raise ConversionError(
             f"functions of model {model.name} cannot be expanded", received=str(error)[:300]
         ) from error
     return check_model(proto, model.name, model.folder)
+
+
+def _write_defaults(node: Any, opset: int) -> None:
+    """Attributes that a node leaves at their defaults, which the inliner would lose in the function's body."""
+    import onnx
+
+    try:
+        schema = onnx.defs.get_schema(node.op_type, opset)
+    except onnx.defs.SchemaError:
+        return
+    given = {attribute.name for attribute in node.attribute}
+    for name, attribute in schema.attributes.items():
+        if name not in given and attribute.default_value.type != onnx.AttributeProto.UNDEFINED:
+            node.attribute.append(attribute.default_value)
 
 
 def _translation(model: OnnxModel, node: Any) -> Any:

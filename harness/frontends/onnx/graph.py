@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import onnx
 
 # Models of older IR versions or opsets have other rules (broadcast attributes, say).
-OLDEST_OPSET = 7
+OLDEST_OPSET = 6
 DOMAINS = ("", "ai.onnx")
 
 

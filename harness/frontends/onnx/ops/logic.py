@@ -10,6 +10,7 @@ from harness.frontends.dispatch import Var
 from harness.frontends.onnx.graph import Node
 from harness.frontends.onnx.ops.elementwise import NARROW, wrapped
 from harness.frontends.onnx.registry import TRANSLATIONS, translates
+from harness.frontends.program import constant
 
 TRANSLATIONS.directly(
     {
@@ -31,8 +32,21 @@ def equal(x: Var, y: Var, *, node: Node) -> Var:
 
 @translates("Where")
 def where(condition: Var, a: Var, b: Var) -> Var:
-    """a where the condition holds, else b."""
+    """a where the condition holds, else b. MIL does not broadcast a and b to the condition's shape."""
+    shapes = [tuple(value.shape) for value in (condition, a, b)]
+    if all(isinstance(size, int | np.integer) for shape in shapes for size in shape):
+        whole = np.broadcast_shapes(*shapes)
+        if np.broadcast_shapes(*shapes[1:]) != whole:
+            a = _broadcast(a, whole)
     return mb.select(cond=condition, a=a, b=b)
+
+
+def _broadcast(x: Var, shape: tuple[int, ...]) -> Var:
+    if x.val is not None:
+        return constant(np.broadcast_to(x.val, shape).copy())
+    given = [1] * (len(shape) - len(x.shape)) + [int(size) for size in x.shape]
+    wide = mb.reshape(x=x, shape=given)
+    return mb.tile(x=wide, reps=[new // old for new, old in zip(shape, given, strict=True)])
 
 
 @translates("IsNaN")

@@ -19,7 +19,7 @@ def reshape(x: Var, shape: Value, *, allowzero: int = 0) -> Var:
         if allowzero:
             raise UnsupportedError("a computed shape with allowzero", received="allowzero=1")
         if shape.val is None:
-            return mb.reshape(x=x, shape=shape)
+            return mb.reshape(x=x, shape=_with_kept_sizes(x, shape))
         shape = np.asarray(shape.val)
     sizes = [int(size) for size in shape.reshape(-1)]
     if allowzero and 0 in sizes:
@@ -31,6 +31,18 @@ def reshape(x: Var, shape: Value, *, allowzero: int = 0) -> Var:
         return mb.reshape(x=x, shape=[int(size) for size in given])
     # MIL's own 0 keeps a size, as ONNX's does.
     return mb.reshape(x=x, shape=sizes)
+
+
+def _with_kept_sizes(x: Var, shape: Var) -> Var:
+    """A computed shape with x's sizes where it says 0, which MIL's reshape reads otherwise."""
+    count = int(shape.shape[0])
+    rank = len(x.shape)
+    sizes = mb.shape(x=x)
+    if count < rank:
+        sizes = mb.slice_by_index(x=sizes, begin=[0], end=[count])
+    elif count > rank:
+        sizes = mb.concat(values=[sizes, np.zeros(count - rank, np.int32)], axis=0)
+    return mb.select(cond=mb.equal(x=shape, y=np.int32(0)), a=sizes, b=shape)
 
 
 @translates("Flatten")
@@ -175,7 +187,7 @@ def _padded(x: Var, amounts: list[int], axes: tuple[int, ...] | None, mode: str,
 
 @translates("Pad", since=11)
 def pad(
-    x: Var, pads: tuple[int, ...], value: float | None = None, axes: tuple[int, ...] | None = None, *,
+    x: Var, pads: tuple[int, ...], value: Value | None = None, axes: tuple[int, ...] | None = None, *,
     mode: str = "constant", node: Node,
 ) -> Var:  # fmt: skip
     """Around the named axes; negative amounts cut."""
@@ -183,8 +195,16 @@ def pad(
     if is_bool:
         x = mb.cast(x=x, dtype="int32")
     is_float = node.input_dtype() in ("float32", "float16")
-    result = _padded(x, list(pads), axes, mode, value or 0, is_float)
+    fill = 0.0 if value is None else _known_number(value)
+    result = _padded(x, list(pads), axes, mode, fill, is_float)
     return mb.cast(x=result, dtype="bool") if is_bool else result
+
+
+def _known_number(value: Value) -> float:
+    known = value if isinstance(value, np.ndarray) else value.val
+    if known is None:
+        raise UnsupportedError("MIL pads with constants", received="a computed value")
+    return float(np.asarray(known).reshape(()))
 
 
 @translates("Pad", since=2)

@@ -16,10 +16,10 @@ def _along_channels(value: Value, rank: int) -> Value:
     return value.reshape(shape) if isinstance(value, np.ndarray) else mb.reshape(x=value, shape=shape)
 
 
-@translates("BatchNormalization", since=7)
+@translates("BatchNormalization", since=6)
 def batch_normalization(
     x: Var, scale: Value, bias: Value, mean: Value, variance: Value, *, epsilon: float = 1e-5, momentum: float = 0.9,
-    training_mode: int = 0, spatial: int = 1, node: Node,
+    training_mode: int = 0, spatial: int = 1, is_test: int = 1, node: Node,
 ) -> Var:  # fmt: skip
     """(x - mean) / sqrt(variance + epsilon) * scale + bias, of each channel."""
     if training_mode or node.wants(1):
