@@ -15,7 +15,9 @@ import numpy as np
 from harness.errors import HarnessError, InputError, PredictionError
 from harness.runtimes import portable
 from harness.runtimes.portable.package import open_package
+from harness.runtimes.portable.program import Function
 from harness.runtimes.portable.stand_in.devices import compute_device
+from harness.runtimes.portable.stand_in.other_kinds import LinearRegressor, NotExecuted, other_model
 from harness.runtimes.portable.stand_in.plan import ComputePlanProxy
 from harness.runtimes.portable.stand_in.playing import PREDICTION_FAILED, player
 from harness.runtimes.portable.stand_in.structure import model_structure
@@ -75,10 +77,9 @@ class MLModelProxy:
             player().play("compile", None)
         start = time.perf_counter_ns()
         player().play("load", compute_unit)
-        try:
-            self._model = portable.load(self._path, player().machine.numerics, function=function_name or None)
-        except HarnessError as error:
-            raise RuntimeError(str(error)) from error
+        self._model = _load(self._path, function_name)
+        if self._path.is_file():  # coremltools removes a temporary one as soon as it is loaded
+            self.get_compiled_model_path()
         self._load_nanoseconds = time.perf_counter_ns() - start
         self._predict_nanoseconds: int | None = None
 
@@ -96,9 +97,21 @@ class MLModelProxy:
         self._predict_nanoseconds = time.perf_counter_ns() - start
         return player().outputs(outputs, self._unit)
 
+    @property
+    def program(self) -> Function | None:
+        """What is executed; None for a model that is no ML Program."""
+        return self._model.function if isinstance(self._model, portable.PortableModel) else None
+
+    @property
+    def is_executed(self) -> bool:
+        """False of a neural network, for instance, which loads only."""
+        return not isinstance(self._model, NotExecuted)
+
     def _size_complaint(self, inputs: Mapping[str, Any]) -> str:
         """Core ML's own words for a size that a flexible input does not take, as coremltools' tests expect them
         (``frontend/tensorflow2/test/test_tf2_conversion_api.py``); nothing where sizes are not the matter."""
+        if not isinstance(self._model, portable.PortableModel):
+            return ""
         features = self._model.features
         for name, value in inputs.items():
             if not isinstance(value, np.ndarray):
@@ -119,7 +132,9 @@ class MLModelProxy:
         return [self.predict(inputs) for inputs in batch]
 
     def newState(self) -> MLStateProxy:  # noqa: N802 (native name)
-        """Zeroed state."""
+        """Zeroed state; RuntimeError for a model that has none."""
+        if not isinstance(self._model, portable.PortableModel):
+            raise RuntimeError("the model has no state")
         return MLStateProxy(self._model.new_state())
 
     def get_compiled_model_path(self) -> str:
@@ -191,6 +206,16 @@ class MLModelProxy:
 
         player().play("plan", compute_unit)
         return MLComputePlan(ComputePlanProxy(MLModelProxy.get_model_structure(path), compute_unit))
+
+
+def _load(path: Path, function_name: str) -> portable.PortableModel | LinearRegressor | NotExecuted:
+    try:
+        return portable.load(path, player().machine.numerics, function=function_name or None)
+    except HarnessError as error:
+        other = other_model(path, error)
+        if other is None:
+            raise RuntimeError(str(error)) from error
+        return other
 
 
 def _compile(model: Path, folder: str) -> str:

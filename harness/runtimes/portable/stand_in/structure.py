@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+# Where Core ML has another word than the specification: coremltools' test/api/test_api_examples.py.
+_LAYER_TYPES = {"add": "elementwise"}
+
 
 @dataclass(frozen=True, eq=False)
 class OperationProxy:
@@ -56,6 +59,7 @@ def _layer(layer: Any) -> Any:
     from coremltools.models import compute_plan
 
     kind = layer.WhichOneof("layer")
+    kind = _LAYER_TYPES.get(kind, kind)
     return compute_plan.MLModelStructureNeuralNetworkLayer(
         layer.name, kind, list(layer.input), list(layer.output), OperationProxy(kind, "", frozenset(), 1)
     )
