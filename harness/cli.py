@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from harness.doctor.command import doctor
 from harness.suites.command import suite_coremltools
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 cache_app = typer.Typer(help="The cache of conversions.", rich_markup_mode=None, no_args_is_help=True)
 suite_app = typer.Typer(help="Test suites of others, through ours.", rich_markup_mode=None, no_args_is_help=True)
+app.command()(doctor)
 suite_app.command("coremltools")(suite_coremltools)
 app.add_typer(cache_app, name="cache")
 app.add_typer(suite_app, name="suite")

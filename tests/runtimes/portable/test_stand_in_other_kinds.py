@@ -43,7 +43,7 @@ def test_a_regressor(specification: Any, tmp_path: Path) -> None:
 
 def test_what_a_regressor_refuses(specification: Any, tmp_path: Path) -> None:
     model = opened(specification, tmp_path)
-    with pytest.raises(RuntimeError, match="'b' of model .* is missing"):
+    with pytest.raises(RuntimeError, match="'b' of model"):
         model.predict({"a": 1.0})
     with pytest.raises(RuntimeError, match="has 2 weights; received 3 values"):
         model.predict({"a": 1.0, "b": np.ones(2)})
