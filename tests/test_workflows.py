@@ -120,6 +120,18 @@ def test_actionlint() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("name", [name for name, step in ACTION_STEPS.items() if "run" in step])
+def test_shellcheck(name: str) -> None:
+    # actionlint looks into the scripts of workflows only.
+    shellcheck = shutil.which("shellcheck")
+    if shellcheck is None:
+        pytest.skip("shellcheck is not installed")
+    command = [shellcheck, "--shell=bash", "--enable=quote-safe-variables", "-"]
+    script = ACTION_STEPS[name]["run"]
+    done = subprocess.run(command, input=script, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 # What they do: commands that note how they were called, and answer as they are told to
 
 RECORDER = """
