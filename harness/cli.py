@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from harness.doctor.command import doctor
 from harness.suites.command import suite_coremltools
 from harness.suites.onnx_command import suite_onnx
 
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 cache_app = typer.Typer(help="The cache of conversions.", rich_markup_mode=None, no_args_is_help=True)
 suite_app = typer.Typer(help="Test suites of others, through ours.", rich_markup_mode=None, no_args_is_help=True)
+app.command()(doctor)
 suite_app.command("coremltools")(suite_coremltools)
 suite_app.command("onnx")(suite_onnx)
 app.add_typer(cache_app, name="cache")

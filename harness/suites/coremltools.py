@@ -103,7 +103,7 @@ def _collected(part: str, settings: Settings, folder: Path) -> Row:
     plugin = hashlib.sha256(Path(__file__).with_name("plugin.py").read_bytes()).hexdigest()[:8]
     path = folder / f"{part}-collected-{version}-{plugin}.json"
     if not path.exists():
-        found = collect([_package() / PARTS[part]], settings)
+        found = collect([_package() / path for path in PARTS[part]], settings)
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(found))
         partial.replace(path)

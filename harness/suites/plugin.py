@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import importlib.abc
+import importlib.machinery
 import importlib.util
 import inspect
 import json
+import platform
 import random
 import re
 import sys
 import types
 import zlib
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -60,6 +63,24 @@ class _Absent(types.ModuleType):
         return self
 
 
+class _AbsentFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds the modules inside of libraries that are not installed, as absent ones."""
+
+    def __init__(self, libraries: Collection[str]) -> None:
+        self.libraries = libraries
+
+    def find_spec(self, name: str, path: object, target: object = None) -> importlib.machinery.ModuleSpec | None:
+        if name.partition(".")[0] not in self.libraries:
+            return None
+        return importlib.machinery.ModuleSpec(name, self, is_package=True)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        return _Absent(spec.name)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Nothing is in it."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Where results go, what the random generators start from, and which numerics are used."""
     group = parser.getgroup("harness suites")
@@ -72,7 +93,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Before coremltools' conftest files import coremltools."""
+    """Before coremltools' conftest files import coremltools. Tests of compute plans and benchmarks are skipped on
+    Intel machines, which the Mac that is played is not."""
+    platform.machine = lambda: "arm64"
     stand_in.install(numerics=early_config.known_args_namespace.suite_numerics, model_proxy=RecordingProxy)
     wrap_checks()
 
@@ -93,14 +116,17 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection() -> Generator[None, Any, Any]:
     """Test modules may import PyTorch, and one of them names it without an import."""
     absent = {name: _Absent(name) for name in ("torch",) if importlib.util.find_spec(name) is None}
+    finder = _AbsentFinder(absent)
     sys.modules.update(absent)
+    sys.meta_path.append(finder)
     vars(builtins).update(absent)
     try:
         return (yield)
     finally:
         _Absent.collecting = False
-        for name in absent:
-            sys.modules.pop(name, None)
+        sys.meta_path.remove(finder)
+        for name in [name for name in sys.modules if name.partition(".")[0] in absent]:
+            del sys.modules[name]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -79,18 +79,19 @@ class RecordingProxy(MLModelProxy):
         try:
             super().__init__(path, compute_unit, function_name, hints, asset)
         except RuntimeError as error:
-            if "is not an ML Program" in str(error):
-                recording.other_kinds += 1
-            else:
-                recording.load_errors.append(str(error))
+            recording.load_errors.append(str(error))
             raise
         recording.loads += 1
+        recording.other_kinds += self.program is None
 
     def predict(self, inputs: dict[str, Any], state: MLStateProxy | None = None) -> dict[str, Any]:
         """See MLModelProxy.predict."""
         recording = RecordingProxy.current
+        if not self.is_executed:
+            return super().predict(inputs, state)
         recording.calls += 1
-        note_program(recording, self._model.function)
+        if self.program is not None:
+            note_program(recording, self.program)
         try:
             outputs = super().predict(inputs, state)
         except RuntimeError as error:

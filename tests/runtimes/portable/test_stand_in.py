@@ -152,7 +152,7 @@ from harness.runtimes.portable import stand_in
 stand_in.install(macos=(15, 0), numerics="float32")
 import coremltools as ct
 from coremltools.converters.mil.mil import Builder as mb
-from coremltools.models.compute_device import MLCPUComputeDevice, MLComputeDevice
+from coremltools.models.compute_device import MLComputeDevice, MLGPUComputeDevice
 from coremltools.models.compute_plan import MLComputePlan
 
 path = sys.argv[1]
@@ -179,8 +179,9 @@ said["operations"] = [item.operator_name for item in operations if item.operator
 linear = next(item for item in operations if item.operator_name == "linear")
 said["inputs"] = {name: argument.bindings[0].name for name, argument in linear.inputs.items() if name == "x"}
 usage = plan.get_compute_device_usage_for_mlprogram_operation(linear)
-said["device"] = isinstance(usage.preferred_compute_device, MLCPUComputeDevice)
-said["cost"] = plan.get_estimated_cost_for_mlprogram_operation(linear)
+said["device"] = isinstance(usage.preferred_compute_device, MLGPUComputeDevice)
+costs = [plan.get_estimated_cost_for_mlprogram_operation(item) for item in operations]
+said["cost"] = sum(cost.weight for cost in costs if cost is not None)
 said["devices"] = [
     len(MLComputeDevice.get_all_compute_devices()),
     len(ct.models.MLModel.get_available_compute_devices()),
@@ -230,8 +231,8 @@ def test_through_coremltools(said: dict[str, Any], how: str) -> None:
         ("batch", [[2, 2], [1, 1]]),
         ("inputs", {"x": "x"}),
         ("device", True),
-        ("cost", None),
-        ("devices", [1, 1]),
+        ("cost", pytest.approx(1)),
+        ("devices", [3, 3]),
         ("image", ["RGBA", [5, 4], [5, 10, 20, 255]]),
     ],
 )

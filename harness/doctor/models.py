@@ -1,0 +1,149 @@
+"""The tiny models that doctor loads, with their inputs and what they should answer."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.quiet import quiet_conversion, quiet_imports
+from harness.runtimes import portable
+from harness.tensors import Array
+
+SHAPE = (1, 3, 16, 16)
+CHANNELS = 8
+IMAGE = (6, 4)  # width, height
+
+
+@dataclass(frozen=True)
+class Models:
+    """In one folder. ``reached`` is told each stage of a check before it begins."""
+
+    folder: Path
+    reached: Callable[[str], None] = lambda stage: None
+
+    @property
+    def array(self) -> Path:
+        """x -> filtered, halved: a convolution with weights in a file, float16 inside, float32 outside."""
+        return self.folder / "array.mlpackage"
+
+    @property
+    def half(self) -> Path:
+        """The same with a float16 input and outputs."""
+        return self.folder / "half.mlpackage"
+
+    @property
+    def image(self) -> Path:
+        """picture -> color (RGB), gray (8 bits), fine (float16), each half as bright."""
+        return self.folder / "image.mlpackage"
+
+    @property
+    def counter(self) -> Path:
+        """x -> total: adds x to a state at each call. macOS 15."""
+        return self.folder / "counter.mlpackage"
+
+    @property
+    def damaged(self) -> Path:
+        """``array`` with a file of weights that is empty."""
+        return self.folder / "damaged.mlpackage"
+
+    def build(self) -> None:
+        """Write all of them; raises what coremltools raises."""
+        with quiet_imports():
+            import coremltools as ct
+        with quiet_conversion():
+            _array(ct, np.float32).save(str(self.array))
+            _array(ct, np.float16).save(str(self.half))
+            _image(ct).save(str(self.image))
+            _counter(ct).save(str(self.counter))
+        shutil.copytree(self.array, self.damaged)
+        next(self.damaged.rglob("weight.bin")).write_bytes(b"")
+
+    def expected(self, numerics: str) -> dict[str, Array]:
+        """What the portable runtime answers ``array`` for ``values()``."""
+        return portable.load(self.array, numerics).predict({"x": values()})
+
+
+def values() -> Array:
+    """The input of ``array``, -1 to 1."""
+    return np.random.default_rng(0).uniform(-1, 1, SHAPE).astype(np.float32)
+
+
+def weights() -> Array:
+    """Of its convolution."""
+    return np.random.default_rng(1).uniform(-1, 1, (CHANNELS, SHAPE[1], 1, 1)).astype(np.float32)
+
+
+def by_hand() -> dict[str, Array]:
+    """What ``array`` should answer, in float64 and without any of its ops."""
+    filtered = np.maximum(np.einsum("oi,bihw->bohw", weights()[:, :, 0, 0].astype(np.float64), values()), 0)
+    return {"filtered": filtered, "halved": filtered / 2}
+
+
+def picture() -> Any:
+    """The input of ``image``: a PIL image whose pixels are all different."""
+    from PIL import Image
+
+    width, height = IMAGE
+    levels = np.arange(width * height * 3, dtype=np.uint8).reshape(height, width, 3) * 2
+    return Image.fromarray(levels)
+
+
+def _array(ct: Any, dtype: type) -> Any:
+    from coremltools.converters.mil.mil import Builder as mb  # noqa: N813 (coremltools' own name for it)
+
+    @mb.program(input_specs=[mb.TensorSpec(SHAPE)], opset_version=ct.target.iOS16)
+    def program(x: Any) -> Any:
+        filtered = mb.relu(x=mb.conv(x=x, weight=weights()), name="filtered")
+        return filtered, mb.mul(x=filtered, y=0.5, name="halved")
+
+    # Outputs of a MIL program are not among the arguments of convert.
+    program.functions["main"].set_output_types([ct.TensorType(dtype=dtype) for _ in range(2)])
+    return ct.convert(
+        program,
+        inputs=[ct.TensorType("x", SHAPE, dtype=dtype)],
+        minimum_deployment_target=ct.target.iOS16,
+        compute_precision=ct.precision.FLOAT16,
+        skip_model_load=True,
+    )
+
+
+def _image(ct: Any) -> Any:
+    from coremltools.converters.mil.mil import Builder as mb  # noqa: N813 (coremltools' own name for it)
+
+    width, height = IMAGE
+
+    @mb.program(input_specs=[mb.TensorSpec((1, 3, height, width))], opset_version=ct.target.iOS16)
+    def program(picture: Any) -> Any:
+        color = mb.mul(x=picture, y=0.5, name="color")
+        gray = mb.reduce_mean(x=color, axes=[1], keep_dims=True)
+        return color, mb.identity(x=gray, name="gray"), mb.mul(x=gray, y=1.0 / 255, name="fine")
+
+    layouts = ct.colorlayout
+    kinds = (layouts.RGB, layouts.GRAYSCALE, layouts.GRAYSCALE_FLOAT16)
+    program.functions["main"].set_output_types([ct.ImageType(color_layout=kind) for kind in kinds])
+    return ct.convert(
+        program,
+        inputs=[ct.ImageType("picture", (1, 3, height, width), color_layout=layouts.RGB)],
+        minimum_deployment_target=ct.target.iOS16,
+        skip_model_load=True,
+    )
+
+
+def _counter(ct: Any) -> Any:
+    from coremltools.converters.mil.mil import Builder as mb  # noqa: N813 (coremltools' own name for it)
+    from coremltools.converters.mil.mil import types
+
+    @mb.program(
+        input_specs=[mb.TensorSpec((2,), dtype=types.fp16), mb.StateTensorSpec((2,), dtype=types.fp16)],
+        opset_version=ct.target.iOS18,
+    )
+    def program(x: Any, sum: Any) -> Any:  # noqa: A002 (the state's name)
+        added = mb.add(x=mb.read_state(input=sum), y=x)
+        return mb.identity(x=mb.coreml_update_state(state=sum, value=added), name="total")
+
+    return ct.convert(program, minimum_deployment_target=ct.target.iOS18, skip_model_load=True)
