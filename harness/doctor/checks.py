@@ -44,7 +44,9 @@ class Check:
 CHECKS: dict[str, Check] = {}
 
 
-def check(what: str, group: Group = "assumptions", macos: tuple[int, int] = (13, 0), native: bool = True) -> Any:
+def check(
+    what: str, group: Group = "assumptions", macos: tuple[int, int] = (13, 0), native: bool = True
+) -> Callable[[Function], Function]:
     """Register a function under its name."""
 
     def register(function: Function) -> Function:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from harness.doctor.result import Diagnosis
+    from harness.doctor.result import Diagnosis, Verdict
 
 _TITLES = {
     "here": "What works on this machine",
     "units": "Compute units, a tiny model on each",
     "assumptions": "What we assume of Core ML and coremltools",
 }
-_STYLES = {"holds": "green", "differs": "bold red", "could not tell": "yellow"}
+_STYLES: dict[Verdict, str] = {"holds": "green", "differs": "bold red", "could not tell": "yellow"}
 _CONDITIONS = {
     "chip": "chip", "performance_cores": "performance cores", "efficiency_cores": "efficiency cores",
     "memory_bytes": "memory", "os_version": "system version", "os_build": "system build", "xcode_version": "Xcode",

@@ -14,6 +14,7 @@ from harness.quiet import quiet_conversion, quiet_imports
 from harness.runtimes import portable
 from harness.tensors import Array
 
+Floats = np.ndarray[tuple[int, ...], np.dtype[Any]]
 SHAPE = (1, 3, 16, 16)
 CHANNELS = 8
 IMAGE = (6, 4)  # width, height
@@ -68,12 +69,12 @@ class Models:
         return portable.load(self.array, numerics).predict({"x": values()})
 
 
-def values() -> Array:
+def values() -> Floats:
     """The input of ``array``, -1 to 1."""
     return np.random.default_rng(0).uniform(-1, 1, SHAPE).astype(np.float32)
 
 
-def weights() -> Array:
+def weights() -> Floats:
     """Of its convolution."""
     return np.random.default_rng(1).uniform(-1, 1, (CHANNELS, SHAPE[1], 1, 1)).astype(np.float32)
 

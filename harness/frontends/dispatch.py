@@ -28,10 +28,11 @@ import numpy as np
 
 from harness.errors import ConversionError, HarnessError, UnsupportedError
 from harness.frontends.builder import mb
-from harness.tensors import Array
 
 __all__ = ["UNFIT", "Array", "Translation", "Translations", "Value", "Var"]
 
+# Any numbers: what they are is the source graph's to say.
+Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
 # A MIL value (``coremltools.converters.mil.mil.Var``), which is not imported here: it costs seconds.
 Var = typing.NewType("Var", Any)  # type: ignore[valid-newtype]
 Value = Var | Array

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.errors import ModelFileError
-from harness.tensors import Array
+from harness.frontends.dispatch import Array
 
 if TYPE_CHECKING:
     import onnx

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from harness.errors import ModelFileError
+from harness.frontends.dispatch import Array
 from harness.frontends.tflite.schema import SCALAR, STRING, TABLE, UNION, VECTOR, Field, Schema
-from harness.tensors import Array
 
 IDENTIFIER = b"TFL3"
 # As in FlatBuffers' verifier; a model of 100,000 operators has about half as many tables.

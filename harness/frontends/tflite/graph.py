@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.errors import UnknownNameError, UsageError
+from harness.frontends.dispatch import Array
 from harness.frontends.tflite.weights import Sparsity, densify, unpack
-from harness.tensors import Array
 
 SERVING = "serving_default"
 

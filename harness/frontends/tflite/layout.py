@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.frontends.builder import mb
-from harness.frontends.dispatch import Value, Var
-from harness.tensors import Array
+from harness.frontends.dispatch import Array, Value, Var
 
 
 def channels_first(x: Var) -> Var:
@@ -35,7 +34,7 @@ def transposed_weight(weight: Value, perm: Sequence[int]) -> Value:
     if operation is not None and operation.op_type == "constexpr_affine_dequantize":
         data: Array = operation.quantized_data.val
         axis = int(operation.axis.val)
-        return mb.constexpr_affine_dequantize(  # type: ignore[no-any-return]
+        return mb.constexpr_affine_dequantize(
             quantized_data=np.ascontiguousarray(data.transpose(perm)),
             zero_point=operation.zero_point.val,
             scale=operation.scale.val,
@@ -43,7 +42,7 @@ def transposed_weight(weight: Value, perm: Sequence[int]) -> Value:
         )
     if weight.val is not None:
         return np.ascontiguousarray(weight.val.transpose(perm))
-    return mb.transpose(x=weight, perm=list(perm))  # type: ignore[no-any-return]
+    return mb.transpose(x=weight, perm=list(perm))
 
 
 def known(value: Value) -> Array | None:

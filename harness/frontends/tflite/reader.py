@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import ModelFileError
+from harness.frontends.dispatch import Array
 from harness.frontends.tflite import verify
 from harness.frontends.tflite.flatbuffer import Table, damaged, decode
 from harness.frontends.tflite.graph import (
@@ -25,7 +26,6 @@ from harness.frontends.tflite.graph import (
 from harness.frontends.tflite.options import member, read_options
 from harness.frontends.tflite.schema import schema
 from harness.frontends.tflite.weights import BITS, SparseDimension, Sparsity, stored_bytes
-from harness.tensors import Array
 
 SCHEMA_VERSION = 3
 _HIGHEST_RANK = 32

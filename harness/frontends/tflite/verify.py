@@ -7,10 +7,10 @@ from graphlib import CycleError, TopologicalSorter
 
 import numpy as np
 
+from harness.frontends.dispatch import Array
 from harness.frontends.tflite.flatbuffer import damaged
 from harness.frontends.tflite.graph import Operator, Signature, Subgraph
 from harness.frontends.tflite.weights import Sparsity
-from harness.tensors import Array
 
 # Operators of a model with every call of a subgraph written out.
 _MOST_OPERATORS = 1_000_000

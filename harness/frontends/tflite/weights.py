@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.tensors import Array
+from harness.frontends.dispatch import Array
 
 # Bits of an element, by type. Texts, resources and variants have none.
 BITS = {

@@ -94,7 +94,9 @@ def conv_transpose(
             begin = (pads or [0] * (2 * spatial))[axis] if auto_pad != "VALID" else 0
             end = (pads or [0] * (2 * spatial))[axis + spatial] if auto_pad != "VALID" else 0
             size = whole + extra[axis] - begin - end
-        begins.append(begin), sizes.append(size), full.append(whole)
+        begins.append(begin)
+        sizes.append(size)
+        full.append(whole)
     inner = [min(size, whole - begin) for size, whole, begin in zip(sizes, full, begins, strict=True)]
     amounts = [value for whole, begin, size in zip(full, begins, inner, strict=True)
                for value in (begin, whole - begin - size)]  # fmt: skip

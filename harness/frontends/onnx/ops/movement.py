@@ -120,9 +120,7 @@ def split(
 
 
 @translates("Split", since=2)
-def split_by_attribute(
-    x: Var, *, axis: int = 0, split: tuple[int, ...] | None = None, node: Node
-) -> tuple[Var, ...]:
+def split_by_attribute(x: Var, *, axis: int = 0, split: tuple[int, ...] | None = None, node: Node) -> tuple[Var, ...]:
     """Parts of given sizes, or equal ones."""
     return _split(x, axis, split, len(node.outputs))
 
@@ -170,9 +168,7 @@ def _padded(x: Var, amounts: list[int], axes: tuple[int, ...] | None, mode: str,
     outer = any(pads[axis] != (0, 0) for axis in range(rank - 2))
     if mode in ("reflect", "edge") and not outer and min(min(pair) for pair in pads) >= 0 and rank >= 2:
         inner = [amount for pair in pads[-2:] for amount in pair]
-        small = mode == "edge" or all(
-            max(pair) < int(size) for size, pair in zip(x.shape[-2:], pads[-2:], strict=True)
-        )
+        small = mode == "edge" or all(max(pair) < int(size) for size, pair in zip(x.shape[-2:], pads[-2:], strict=True))
         if small:
             return mb.pad(x=x, pad=inner, mode="reflect" if mode == "reflect" else "replicate")
     # Other axes and modes pick rows.

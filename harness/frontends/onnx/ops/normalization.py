@@ -27,9 +27,7 @@ def batch_normalization(
     rank = len(x.shape)
     values = (scale, bias, mean, variance)
     if rank in (3, 4, 5) and all(isinstance(value, np.ndarray) for value in values):
-        return mb.batch_norm(
-            x=x, mean=mean, variance=variance, gamma=scale, beta=bias, epsilon=np.float32(epsilon)
-        )
+        return mb.batch_norm(x=x, mean=mean, variance=variance, gamma=scale, beta=bias, epsilon=np.float32(epsilon))
     scale, bias, mean, variance = (_along_channels(value, rank) for value in values)
     if isinstance(variance, np.ndarray):
         deviation: Value = np.sqrt(variance + np.float32(epsilon))
@@ -81,9 +79,7 @@ def local_response_normalization(
     """x / (bias + alpha / size * sum of squares of ``size`` channels)**beta."""
     if size % 2 == 0:
         raise UnsupportedError("an even window has no centre in MIL", received=size, supported="odd sizes")
-    return mb.local_response_norm(
-        x=x, size=size, alpha=np.float32(alpha), beta=np.float32(beta), k=np.float32(bias)
-    )
+    return mb.local_response_norm(x=x, size=size, alpha=np.float32(alpha), beta=np.float32(beta), k=np.float32(bias))
 
 
 @translates("LpNormalization")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from harness.errors import UnsupportedError
@@ -15,7 +17,9 @@ from harness.frontends.onnx.registry import translates
 _LEAST = np.float32(-3.0e38)
 
 
-def _ceil_tail(x: Var, kernel: list[int], strides: list[int], rates: list[int], pads: list[int], ceil: int) -> list[int]:
+def _ceil_tail(
+    x: Var, kernel: list[int], strides: list[int], rates: list[int], pads: list[int], ceil: int
+) -> list[int]:
     """What each axis is extended by at its end so that the last, partial window counts (``ceil_mode``)."""
     tail = []
     for axis, (extent, stride, rate) in enumerate(zip(kernel, strides, rates, strict=True)):
@@ -42,7 +46,7 @@ def _dilated(x: Var, kernel: list[int], strides: list[int], rates: list[int], re
     counts = [
         (int(x.shape[axis + 2]) - (kernel[axis] - 1) * rates[axis] - 1) // strides[axis] + 1 for axis in range(spatial)
     ]
-    result = None
+    result: Any = None
     for offset in np.ndindex(*kernel):
         begin = [0, 0] + [offset[axis] * rates[axis] for axis in range(spatial)]
         end = [0, 0] + [begin[axis + 2] + (counts[axis] - 1) * strides[axis] + 1 for axis in range(spatial)]
@@ -78,12 +82,10 @@ def max_pool(
         raise UnsupportedError("MIL pools floats", received=node.input_dtype())
     if is_integer:
         x = mb.cast(x=x, dtype="fp32")
-    if any(rate != 1 for rate in rates) or spatial > 2 and any(tail):
+    if any(rate != 1 for rate in rates) or (spatial > 2 and any(tail)):
         result = _dilated(_padded(x, amounts, tail, _LEAST), kernel, steps, rates, "maximum")
     elif any(tail):
-        result = mb.max_pool(
-            x=_padded(x, amounts, tail, _LEAST), kernel_sizes=kernel, strides=steps, pad_type="valid"
-        )
+        result = mb.max_pool(x=_padded(x, amounts, tail, _LEAST), kernel_sizes=kernel, strides=steps, pad_type="valid")
     else:
         mode = {"pad_type": "custom", "pad": amounts} if any(amounts) else {"pad_type": "valid"}
         result = mb.max_pool(x=x, kernel_sizes=kernel, strides=steps, **mode)
@@ -119,11 +121,11 @@ def average_pool(
     ones = np.pad(ones, [(0, 0), (0, 0), *((0, extra) for extra in tail)])
     counts = np.zeros([1, 1, *(int(size) for size in total.shape[2:])], np.float32)
     for offset in np.ndindex(*kernel):
+        starts = [offset[axis] * rates[axis] for axis in range(spatial)]
         index = tuple(
-            slice(offset[axis] * rates[axis], offset[axis] * rates[axis] + (counts.shape[axis + 2] - 1) * steps[axis] + 1,
-                  steps[axis])
-            for axis in range(spatial)
-        )  # fmt: skip
+            slice(start, start + (size - 1) * step + 1, step)
+            for start, size, step in zip(starts, counts.shape[2:], steps, strict=True)
+        )
         counts += ones[(slice(None), slice(None), *index)]
     return mb.mul(x=total, y=(1 / counts).astype(np.float32))
 

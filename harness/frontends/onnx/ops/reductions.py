@@ -47,7 +47,9 @@ def _reduced(mil_name: str, x: Var, axes: list[int], keepdims: int, node: Node) 
 
 
 def _by_input(mil_name: str) -> Callable[..., Var]:
-    def reduce(x: Var, axes: Array | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0, node: Node) -> Var:
+    def reduce(
+        x: Var, axes: Array | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0, node: Node
+    ) -> Var:
         chosen = [] if axes is None else sorted(int(axis) % len(x.shape) for axis in axes.reshape(-1))
         if not chosen and noop_with_empty_axes:
             if mil_name not in ("reduce_mean", "reduce_sum", "reduce_max", "reduce_min", "reduce_prod"):

@@ -43,11 +43,11 @@ _NEAREST: dict[str, Any] = {
 }
 
 
-def _resized(
-    x: Var, sizes: list[int], scales: list[float], mode: str, coordinates: str, nearest: str
-) -> Var:
+def _resized(x: Var, sizes: list[int], scales: list[float], mode: str, coordinates: str, nearest: str) -> Var:
     given = [int(size) for size in x.shape]
-    changed = [axis for axis, (old, new) in enumerate(zip(given, sizes, strict=True)) if old != new or scales[axis] != 1]
+    changed = [
+        axis for axis, (old, new) in enumerate(zip(given, sizes, strict=True)) if old != new or scales[axis] != 1
+    ]
     if not changed:
         return x
     if mode == "nearest":

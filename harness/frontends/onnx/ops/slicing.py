@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from harness.errors import UnsupportedError
@@ -35,9 +37,7 @@ def _sliced(
         begin[axis], begin_mask[axis], stride[axis] = start, False, step
         if stop >= 0:
             end[axis], end_mask[axis] = stop, False
-    return mb.slice_by_index(
-        x=x, begin=begin, end=end, stride=stride, begin_mask=begin_mask, end_mask=end_mask
-    )
+    return mb.slice_by_index(x=x, begin=begin, end=end, stride=stride, begin_mask=begin_mask, end_mask=end_mask)
 
 
 @translates("Slice", since=10)
@@ -57,11 +57,11 @@ def slice_by_attributes(
     return _sliced(x, starts, ends, axes, None)
 
 
-def _positive(indices: Value, size: object) -> Value:
+def _positive(indices: Value, size: Any) -> Value:
     """Indices counted from the begin."""
     if isinstance(indices, np.ndarray):
-        return np.where(indices < 0, indices + int(size), indices).astype(np.int32)  # type: ignore[call-overload]
-    wrapped = mb.add(x=indices, y=np.int32(size))  # type: ignore[call-overload]
+        return np.where(indices < 0, indices + int(size), indices).astype(np.int32)
+    wrapped = mb.add(x=indices, y=np.int32(size))
     return mb.select(cond=mb.less(x=indices, y=np.int32(0)), a=wrapped, b=indices)
 
 

@@ -215,7 +215,8 @@ def fully_connected(
     if not keep_num_dims and (len(x.shape) != 2 or x.shape[-1] != size):
         x = mb.reshape(x=x, shape=[-1, size])
     value = known(weight)
-    if value is None and (weight.op is None or not weight.op.op_type.startswith("constexpr")):
+    operation = None if isinstance(weight, np.ndarray) else weight.op
+    if value is None and (operation is None or not operation.op_type.startswith("constexpr")):
         result = mb.matmul(x=x, y=weight, transpose_y=True)
         if bias is not None:
             result = mb.add(x=result, y=bias)

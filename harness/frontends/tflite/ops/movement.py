@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from harness.errors import UnsupportedError
@@ -100,6 +102,19 @@ def slice_(x: Var, begin: Array, size: Array) -> Var:
     return mb.slice_by_index(x=x, begin=starts, end=ends, end_mask=[count < 0 for count in sizes])
 
 
+@dataclass(frozen=True)
+class _AxisSlice:
+    start: int
+    stop: int
+    step: int
+    from_begin: bool
+    to_end: bool
+    shrinks: bool
+
+
+_WHOLE = _AxisSlice(0, 0, 1, True, True, False)
+
+
 @translates("STRIDED_SLICE")
 def strided_slice(
     x: Var,
@@ -116,32 +131,32 @@ def strided_slice(
 ) -> Var:
     """As in TensorFlow. New axes and an ellipsis are written out before MIL sees them."""
 
-    starts, ends, steps, kept_begin, kept_end, shrunk, new = [], [], [], [], [], [], []
+    axes: list[_AxisSlice] = []
+    new: list[int] = []
     rank = len(x.shape)
-    named = len(begin) - bin(new_axis_mask).count("1") - bin(ellipsis_mask).count("1")
+    named = len(begin) - new_axis_mask.bit_count() - ellipsis_mask.bit_count()
     for index in range(len(begin)):
         bit = 1 << index
         if ellipsis_mask & bit:
-            for _ in range(rank - named):
-                starts.append(0), ends.append(0), steps.append(1)
-                kept_begin.append(True), kept_end.append(True), shrunk.append(False)
-            continue
-        if new_axis_mask & bit:
-            new.append(len(starts) - sum(shrunk) + len(new))
-            continue
-        start, stop, step = int(begin[index]), int(end[index]), int(strides[index])
-        if offset:
-            stop += start
-        shrink = bool(shrink_axis_mask & bit)
-        starts.append(start), ends.append(start + 1 if shrink else stop), steps.append(1 if shrink else step)
-        kept_begin.append(bool(begin_mask & bit) and not shrink)
-        kept_end.append(bool(end_mask & bit) or (shrink and start == -1))
-        shrunk.append(shrink)
-    for _ in range(rank - len(starts)):
-        starts.append(0), ends.append(0), steps.append(1)
-        kept_begin.append(True), kept_end.append(True), shrunk.append(False)
+            axes += [_WHOLE] * (rank - named)
+        elif new_axis_mask & bit:
+            new.append(sum(not item.shrinks for item in axes) + len(new))
+        else:
+            start, stop, step = int(begin[index]), int(end[index]), int(strides[index])
+            if shrink_axis_mask & bit:
+                axes.append(_AxisSlice(start, start + 1, 1, False, start == -1, True))
+            else:
+                stop += start if offset else 0
+                axes.append(_AxisSlice(start, stop, step, bool(begin_mask & bit), bool(end_mask & bit), False))
+    axes += [_WHOLE] * (rank - len(axes))
     result = mb.slice_by_index(
-        x=x, begin=starts, end=ends, stride=steps, begin_mask=kept_begin, end_mask=kept_end, squeeze_mask=shrunk
+        x=x,
+        begin=[item.start for item in axes],
+        end=[item.stop for item in axes],
+        stride=[item.step for item in axes],
+        begin_mask=[item.from_begin for item in axes],
+        end_mask=[item.to_end for item in axes],
+        squeeze_mask=[item.shrinks for item in axes],
     )
     return mb.expand_dims(x=result, axes=new) if new else result
 
