@@ -53,6 +53,39 @@ LIMITATIONS: tuple[Limitation, ...] = (
         "native module, and no latency or accuracy of a real device is claimed",
     ),
     Limitation(
+        "frontends.onnx",
+        "64-bit integers",
+        "inexact",
+        "MIL computes with int32: constants beyond 32 bits are clipped, which is what slices to the end need",
+    ),
+    Limitation(
+        "frontends.onnx",
+        "strings, sequences, optionals, complex, float64, bfloat16 and float8 arithmetic",
+        "unsupported",
+        "Core ML's ML Programs have no such tensors to compute with; found before conversion and told by node",
+    ),
+    Limitation(
+        "frontends.onnx",
+        "operators without a translation",
+        "unsupported",
+        "recurrent layers, control flow, quantised and data-dependent operators are not translated yet; operators that "
+        "ONNX defines by others are expanded",
+    ),
+    Limitation(
+        "frontends.tflite",
+        "operators without a translation",
+        "unsupported",
+        "recurrent layers, control flow subgraphs and most integer-only operators are not translated yet; all that "
+        "stands in the way of a model is told before conversion, by operator",
+    ),
+    Limitation(
+        "frontends.tflite",
+        "quantised activations",
+        "inexact",
+        "computed as floats that are rounded to each tensor's grid: a result may differ from the interpreter's integers "
+        "by a step where a sum lies between two",
+    ),
+    Limitation(
         "suites.coremltools",
         "iOS18/test_compression.py::*precision='fp32'*lut_dtype=fp16]",
         "inexact",

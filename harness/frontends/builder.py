@@ -13,3 +13,10 @@ class _Builder:
 
 
 mb: Any = _Builder()
+
+
+def dtype_of(x: Any) -> str:
+    """MIL's name of a value's type: ``fp32``, ``fp16``, ``int32``, ``bool`` ..."""
+    from coremltools.converters.mil.mil import types
+
+    return str(types.builtin_to_string(x.dtype))

@@ -83,7 +83,10 @@ def test_a_mac_on_which_everything_holds(mac: Any) -> None:
         (Fault("no_usage"), "compute_plan", "differs", "unknown 6"),
         (Fault("error", at="plan"), "compute_plan", "differs", "Failed to load the compute plan"),
         (Fault("error", at="compile"), "compile_model", "differs", "Error compiling model"),
-        (Fault("strict"), "arrays", "holds", "strided: RuntimeError; big-endian: RuntimeError; read-only: RuntimeError"),
+        (
+            Fault("strict"), "arrays", "holds",
+            "strided: RuntimeError; big-endian: RuntimeError; read-only: RuntimeError",
+        ),
     ],
 )  # fmt: skip
 def test_what_goes_wrong_is_a_row(mac: Any, fault: Fault, check: str, verdict: str, observed: str) -> None:

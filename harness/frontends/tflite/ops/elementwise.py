@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from harness.errors import UnsupportedError
-from harness.frontends.builder import mb
+from harness.frontends.builder import dtype_of, mb
 from harness.frontends.dispatch import Var
 from harness.frontends.tflite.node import Node
 from harness.frontends.tflite.ops.activations import fused
@@ -69,7 +69,7 @@ def floor_mod(x: Var, y: Var) -> Var:
 def equal(x: Var, y: Var) -> Var:
     """x == y."""
 
-    if "bool" in str(x.dtype):
+    if "bool" in dtype_of(x):
         return mb.logical_not(x=mb.logical_xor(x=x, y=y))
     return mb.equal(x=x, y=y)
 
@@ -78,7 +78,7 @@ def equal(x: Var, y: Var) -> Var:
 def not_equal(x: Var, y: Var) -> Var:
     """x != y."""
 
-    if "bool" in str(x.dtype):
+    if "bool" in dtype_of(x):
         return mb.logical_xor(x=x, y=y)
     return mb.not_equal(x=x, y=y)
 
@@ -112,7 +112,7 @@ def absolute(x: Var) -> Var:
 def neg(x: Var) -> Var:
     """-x."""
 
-    return mb.mul(x=x, y=np.int32(-1) if "int" in str(x.dtype) else np.float32(-1))
+    return mb.mul(x=x, y=np.int32(-1) if "int" in dtype_of(x) else np.float32(-1))
 
 
 @translates("SQUARE")
@@ -216,7 +216,7 @@ def l2_normalization(x: Var, *, fused_activation_function: str) -> Var:
 def quantize(x: Var, *, node: Node) -> Var:
     """Values are floats here on both sides; the converter rounds those of a quantised output."""
 
-    return mb.cast(x=x, dtype="fp32") if "fp16" in str(x.dtype) else x
+    return mb.cast(x=x, dtype="fp32") if "fp16" in dtype_of(x) else x
 
 
 @translates("DENSIFY")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.errors import UnsupportedError
-from harness.frontends.builder import mb
+from harness.frontends.builder import dtype_of, mb
 from harness.frontends.dispatch import Array, Value, Var
 from harness.frontends.tflite.layout import known
 from harness.frontends.tflite.node import Node
@@ -202,7 +202,7 @@ def broadcast_to(x: Var, shape: Array) -> Var:
 def _padded(x: Var, paddings: Array, mode: str, value: float = 0.0) -> Var:
 
     amounts = [int(item) for item in paddings.reshape(-1)]
-    is_float = "fp" in str(x.dtype)
+    is_float = "fp" in dtype_of(x)
     if mode == "constant":
         fill = np.float32(value) if is_float else np.int32(value)
         return mb.pad(x=x, pad=amounts, mode="constant", constant_val=fill)
@@ -259,4 +259,4 @@ def fill(sizes: Array, value: Var) -> Var:
 def zeros_like(x: Var) -> Var:
     """Zeros."""
 
-    return mb.fill_like(ref_tensor=x, value=np.float32(0) if "fp" in str(x.dtype) else np.int32(0))
+    return mb.fill_like(ref_tensor=x, value=np.float32(0) if "fp" in dtype_of(x) else np.int32(0))

@@ -1,0 +1,136 @@
+"""TFLite models through the frontend, executed on the portable runtime, against the interpreter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.errors import HarnessError, UnsupportedError
+from harness.frontends.tflite.convert import convert_tflite
+from harness.frontends.tflite.reader import parse_graph
+from harness.quiet import quiet_imports
+from harness.runtimes import portable
+
+with quiet_imports():
+    import tensorflow as tf
+
+RANDOM = np.random.default_rng(7)
+IMAGE = (1, 8, 6, 4)
+KERNEL = RANDOM.normal(0, 0.3, (3, 3, 4, 5)).astype(np.float32)
+DEPTHWISE = RANDOM.normal(0, 0.3, (3, 3, 4, 2)).astype(np.float32)
+BACKWARDS = RANDOM.normal(0, 0.3, (3, 3, 5, 4)).astype(np.float32)
+
+CASES: dict[str, Callable[[Any], Any]] = {
+    "conv same": lambda x: tf.nn.relu(tf.nn.conv2d(x, KERNEL, 2, "SAME") + 0.1),
+    "conv valid dilated": lambda x: tf.nn.conv2d(x, KERNEL, 1, "VALID", dilations=2),
+    "depthwise": lambda x: tf.nn.depthwise_conv2d(x, DEPTHWISE, (1, 1, 1, 1), "SAME"),
+    "transposed": lambda x: tf.nn.conv2d_transpose(x, BACKWARDS, (1, 16, 12, 5), 2, "SAME"),
+    "max pool": lambda x: tf.nn.max_pool2d(x, 3, 2, "SAME"),
+    "average pool": lambda x: tf.nn.avg_pool2d(x, 3, 2, "SAME"),
+    "bilinear": lambda x: tf.image.resize(x, (16, 12)),
+    "nearest": lambda x: tf.image.resize(x, (11, 9), "nearest"),
+    "dense": lambda x: tf.matmul(tf.reshape(x, (8, 24)), RANDOM.normal(size=(24, 3)).astype(np.float32)),
+    "arithmetic": lambda x: (x * 2 - 1) / (tf.abs(x) + 1) + tf.square(x),
+    "softmax": lambda x: tf.nn.log_softmax(x) + tf.nn.softmax(x),
+    "activations": lambda x: tf.nn.leaky_relu(x, 0.3) + tf.nn.relu6(x) + tf.tanh(x),
+    "reductions": lambda x: tf.reduce_mean(x, (1, 2)) + tf.reduce_max(x, (1, 2)),
+    "slices": lambda x: x[:, 1:7:2, ::-1, tf.newaxis, 1],
+    "pad": lambda x: tf.pad(tf.pad(x, ((0, 0), (1, 2), (3, 0), (0, 0))), ((0, 0), (2, 1), (0, 0), (0, 0)), "REFLECT"),
+    "symmetric pad": lambda x: tf.pad(x, ((0, 0), (2, 1), (0, 3), (0, 0)), "SYMMETRIC"),
+    "split and concat": lambda x: tf.concat(tf.split(x, 2, 3)[::-1], 1),
+    "depth to space": lambda x: tf.nn.depth_to_space(x, 2),
+    "space to depth": lambda x: tf.nn.space_to_depth(x, 2),
+    "gather and transpose": lambda x: tf.transpose(tf.gather(x, [2, 0], axis=2), (0, 3, 1, 2)),
+    "select": lambda x: tf.where(x > 0, x, x * x),
+    "l2": lambda x: tf.math.l2_normalize(x, -1),
+    "one hot of argmax": lambda x: tf.one_hot(tf.argmax(x, 3), 4),
+}
+
+
+def converter_of(function: Callable[[Any], Any], shape: tuple[int, ...] = IMAGE) -> Any:
+    signature = [tf.TensorSpec(shape, tf.float32, name="x")]
+    concrete = tf.function(function, input_signature=signature).get_concrete_function()
+    return tf.lite.TFLiteConverter.from_concrete_functions([concrete], tf.Module())
+
+
+def interpreted(content: bytes, x: Any) -> Any:
+    resolver = tf.lite.experimental.OpResolverType.BUILTIN_REF
+    interpreter = tf.lite.Interpreter(model_content=content, experimental_op_resolver_type=resolver)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+
+def predicted(content: bytes, x: Any, folder: Path) -> Any:
+    artifact = convert_tflite(parse_graph(content, "model"), "float32", folder / "a.mlpackage")
+    (name,), (output,) = artifact.input_names.values(), artifact.output_names.values()
+    return portable.load(artifact.path).predict({name: x})[output]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_float(name: str, tmp_path: Path) -> None:
+    content = converter_of(CASES[name]).convert()
+    x = RANDOM.normal(size=IMAGE).astype(np.float32)
+    expected = interpreted(content, x)
+    np.testing.assert_allclose(predicted(content, x, tmp_path), expected, atol=1e-4)
+    assert np.abs(expected).max() > 1e-2  # zeros would fail
+
+
+def small_network(x: Any) -> Any:
+    x = tf.nn.relu6(tf.nn.conv2d(x, KERNEL, 2, "SAME") + 0.1)
+    return tf.nn.avg_pool2d(x, 2, 2, "SAME")
+
+
+def test_full_integer(tmp_path: Path) -> None:
+    converter = converter_of(small_network)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    samples = RANDOM.normal(size=(20, *IMAGE)).astype(np.float32)
+    converter.representative_dataset = lambda: ([sample] for sample in samples)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    content = converter.convert()
+    x = RANDOM.integers(-128, 128, IMAGE).astype(np.int8)
+    expected = interpreted(content, x).astype(np.int32)
+    found = predicted(content, x.astype(np.int32), tmp_path)
+    steps = np.abs(found - expected)
+    assert (steps <= 1).mean() >= 0.999
+    assert np.abs(expected + 128).max() > 20  # an answer of the lowest value would fail
+
+
+def test_float16_weights(tmp_path: Path) -> None:
+    converter = converter_of(small_network)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_types = [tf.float16]
+    content = converter.convert()
+    x = RANDOM.normal(size=IMAGE).astype(np.float32)
+    np.testing.assert_allclose(predicted(content, x, tmp_path), interpreted(content, x), atol=1e-4)
+
+
+def test_everything_that_stands_in_the_way_is_told(tmp_path: Path) -> None:
+    converter = converter_of(lambda x: tf.cast(tf.signal.rfft(x), tf.complex64))
+    try:
+        content = converter.convert()
+    except Exception:
+        pytest.skip("this TensorFlow does not convert complex numbers")
+    with pytest.raises(UnsupportedError, match="RFFT2D"):
+        predicted(content, np.zeros(IMAGE, np.float32), tmp_path)
+
+
+def test_damaged_files(tmp_path: Path) -> None:
+    content = converter_of(small_network).convert()
+    random = np.random.default_rng(11)
+    outcomes = {"refused": 0, "converted": 0}
+    for _ in range(60):
+        damaged = np.frombuffer(content, np.uint8).copy()
+        damaged[random.integers(0, len(damaged), 3)] = random.integers(0, 256, 3)
+        try:
+            convert_tflite(parse_graph(damaged.tobytes(), "model"), "float32", tmp_path / "a.mlpackage")
+            outcomes["converted"] += 1
+        except HarnessError:
+            outcomes["refused"] += 1
+    assert min(outcomes.values()) > 0
