@@ -15,6 +15,7 @@ from harness.photographs import image_layout, photograph, read_photograph
 from harness.runtimes.base import LoadedModel
 from harness.runtimes.onnxruntime import OnnxRuntime, open_onnx
 from harness.runtimes.tensorflow import FrozenGraph, SourceModel, load_frozen, open_model
+from harness.runtimes.tflite import TFLiteRuntime, open_tflite
 from harness.source import Source, SourceFile
 from harness.tensors import Array, TensorSpec, check_inputs, describe_shape
 
@@ -44,10 +45,12 @@ class PreparedModel:
         if isinstance(self.source, FrozenGraph):
             return load_frozen(self.source)
         assert isinstance(self.source, SourceFile)
-        return OnnxRuntime().load(Artifact(self.source.path, self.source.format), "CPU", "float32")
+        artifact = Artifact(self.source.path, self.source.format)
+        runtime = OnnxRuntime() if self.source.format == "onnx" else TFLiteRuntime()
+        return runtime.load(artifact, "CPU", "float32")
 
 
-_REFERENCES = {"tensorflow": "tensorflow", "onnx": "onnxruntime"}
+_REFERENCES = {"tensorflow": "tensorflow", "onnx": "onnxruntime", "tflite": "tflite"}
 
 
 def prepare(case: ModelCase, files: tuple[Path, ...] = ()) -> PreparedModel:
@@ -76,6 +79,8 @@ def prepare(case: ModelCase, files: tuple[Path, ...] = ()) -> PreparedModel:
 def _open(case: ModelCase) -> SourceModel | SourceFile:
     if case.format == "onnx" and case.source is not None:
         return open_onnx(case.source, case.name)
+    if case.format == "tflite" and case.source is not None:
+        return open_tflite(case.source, case.name)
     return open_model(case)
 
 

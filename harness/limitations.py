@@ -82,8 +82,8 @@ LIMITATIONS: tuple[Limitation, ...] = (
         "frontends.tflite",
         "quantised activations",
         "inexact",
-        "computed as floats that are rounded to each tensor's grid: a result may differ from the interpreter's integers "
-        "by a step where a sum lies between two",
+        "computed as floats that are rounded to each tensor's grid: a result may differ from the interpreter's "
+        "integers by a step where a sum lies between two",
     ),
     Limitation(
         "suites.coremltools",

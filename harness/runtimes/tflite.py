@@ -1,0 +1,89 @@
+"""The TensorFlow Lite interpreter as a runtime: the reference for conversions of ``.tflite`` files."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.artifact import Artifact
+from harness.errors import InputError, PackageError, PredictionError
+from harness.frontends.tflite.convert import spec_of
+from harness.frontends.tflite.reader import read_graph
+from harness.runtimes.base import LoadedModel, Runtime
+from harness.runtimes.model_safety import first_line
+from harness.runtimes.tensorflow_graph import import_tensorflow
+from harness.source import SourceFile
+from harness.tensors import Array, TensorSpec, check_inputs
+
+
+class TFLiteRuntime(Runtime):
+    """Reference kernels, no delegates. The file is verified before native code sees it."""
+
+    name = "tflite"
+    formats = ("tflite",)
+
+    def load(self, artifact: Artifact, compute_unit: str, precision: str) -> LoadedModel:
+        """See Runtime.load."""
+        if artifact.format not in self.formats:
+            raise PackageError(f"{artifact.path} is no TFLite model", received=artifact.format, supported=self.formats)
+        return _Interpreter(artifact.path)
+
+
+def open_tflite(path: Path, name: str) -> SourceFile:
+    """A ``.tflite`` file as a source, with the names of its serving signature. Raises ModelFileError."""
+    inputs, outputs = _specs(path)
+    return SourceFile(name, path, "tflite", tuple(inputs.values()), tuple(outputs.values()))
+
+
+def _specs(path: Path) -> tuple[dict[int, TensorSpec], dict[int, TensorSpec]]:
+    """Inputs and outputs by the index of their tensor."""
+    graph = read_graph(path)
+    interface = graph.interface()
+    tensors = graph.subgraphs[interface.subgraph].tensors
+    inputs = {index: spec_of(tensors[index], name) for name, index in interface.inputs.items()}
+    return inputs, {index: spec_of(tensors[index], name) for name, index in interface.outputs.items()}
+
+
+class _Interpreter(LoadedModel):
+    def __init__(self, path: Path) -> None:
+        self._inputs, self._outputs = _specs(path)
+        self._name = path.name
+        tf = import_tensorflow()
+        resolver = tf.lite.experimental.OpResolverType.BUILTIN_REF
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self._interpreter: Any = tf.lite.Interpreter(
+                    model_path=str(path), experimental_op_resolver_type=resolver
+                )
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise PredictionError(f"the interpreter cannot load {path.name}", received=first_line(error)) from error
+        self._lock = threading.Lock()
+
+    def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs by the signature's names."""
+        check_inputs(tuple(self._inputs.values()), inputs, self._name)
+        with self._lock:
+            try:
+                for index, spec in self._inputs.items():
+                    array = np.asarray(inputs[spec.name])
+                    if not np.can_cast(array.dtype, spec.dtype, casting="same_kind"):
+                        raise InputError(
+                            f"input {spec.name!r} of {self._name} has the wrong type",
+                            received=array.dtype,
+                            supported=spec.dtype,
+                        )
+                    if spec.is_flexible:
+                        self._interpreter.resize_tensor_input(index, array.shape)
+                        self._interpreter.allocate_tensors()
+                    self._interpreter.set_tensor(index, array.astype(spec.dtype, copy=False))
+                self._interpreter.invoke()
+                return {spec.name: self._interpreter.get_tensor(index) for index, spec in self._outputs.items()}
+            except (ValueError, RuntimeError) as error:
+                raise PredictionError(f"the interpreter failed on {self._name}", received=first_line(error)) from error
