@@ -86,6 +86,34 @@ LIMITATIONS: tuple[Limitation, ...] = (
         "integers by a step where a sum lies between two",
     ),
     Limitation(
+        "runtimes.coreml",
+        "compute plan",
+        "inexact",
+        "devices and costs are Core ML's estimate before execution (MLComputePlan, macOS 14.4 and newer): neither a "
+        "measurement nor a promise of where an operation is executed",
+    ),
+    Limitation(
+        "runtimes.coreml",
+        "compute unit without its device",
+        "inexact",
+        "coremltools accepts CPU_AND_NE on a Mac without a Neural Engine, and CPU_AND_GPU without a GPU; what "
+        "executes instead is not told. `harness doctor` lists such units",
+    ),
+    Limitation(
+        "runtimes.coreml",
+        "frequency of cores",
+        "unsupported",
+        "macOS tells a thermal state and low-power mode, no clock frequency without administrator's rights "
+        "(powermetrics): a slowdown that leaves the thermal state below serious is not seen",
+    ),
+    Limitation(
+        "runtimes.portable.stand_in",
+        "devices, costs and failures",
+        "inexact",
+        "compute devices, estimated costs and failures of the stand-in are made up for tests: they say nothing "
+        "about Core ML",
+    ),
+    Limitation(
         "suites.coremltools",
         "iOS18/test_compression.py::*precision='fp32'*lut_dtype=fp16]",
         "inexact",

@@ -77,7 +77,7 @@ def records(folder: Path) -> list[dict[str, object]]:
 
 
 def test_run_stores_and_reports_a_users_model(harness: Harness, flexible_model: Path, photo: Path) -> None:
-    done = harness("run", flexible_model, "--inputs", photo, "--samples", "6", "--out", "out")
+    done = harness("run", flexible_model, "--route", "native", "--inputs", photo, "--samples", "6", "--out", "out")
     assert done.code == 0, done.err
     found = records(Path("out"))
     assert [(record["precision"], record["status"]) for record in found] == [
@@ -97,7 +97,9 @@ def test_run_stores_and_reports_a_users_model(harness: Harness, flexible_model: 
     assert all(f"({picture.name})" in report for picture in pictures)
     assert "small" in done.out
 
-    again = harness("run", flexible_model, "--inputs", photo, "--samples", "0", "--out", "out", "--json")
+    again = harness(
+        "run", flexible_model, "--route", "native", "--inputs", photo, "--samples", "0", "--out", "out", "--json"
+    )
     assert again.code == 0
     assert all(record["convert_cached"] for record in json.loads(again.out))
     assert len(records(Path("out"))) == 4
@@ -106,7 +108,10 @@ def test_run_stores_and_reports_a_users_model(harness: Harness, flexible_model: 
 
 
 def test_resume_runs_only_what_is_missing(harness: Harness, flexible_model: Path, photo: Path) -> None:
-    assert harness("run", flexible_model, "--inputs", photo, "--samples", "0", "--out", "out").code == 0
+    assert (
+        harness("run", flexible_model, "--route", "native", "--inputs", photo, "--samples", "0", "--out", "out").code
+        == 0
+    )
     (file,) = Path("out").glob("*/records.jsonl")
     first, second = file.read_bytes().splitlines(keepends=True)
     file.write_bytes(first + second[: len(second) // 2])  # killed while it wrote
@@ -127,7 +132,7 @@ def test_beyond_tolerance_is_exit_1(harness: Harness, tmp_path: Path) -> None:
         "    return keras.Model(image, keras.layers.Conv2D(3, 3, padding='same', name='result')(image))\n"
         "CASE = ModelCase('strict', build, tolerance=Tolerance({'float16': 1e-9, 'float32': 1e-9}, 'a test'))\n"
     )
-    done = harness("run", "--precision", "float16", "--samples", "0")
+    done = harness("run", "--route", "native", "--precision", "float16", "--samples", "0")
     assert done.code == 1
     (record,) = records(Path("results"))
     assert record["status"] == "failed"
@@ -188,7 +193,7 @@ def test_results_that_cannot_be_written_leave_earlier_ones(
 ) -> None:
     blocked = tmp_path / "blocked"
     blocked.write_text("a file stands where the folder should be")
-    done = harness("run", flexible_model, "--inputs", photo, "--samples", "0", "--out", blocked)
+    done = harness("run", flexible_model, "--route", "native", "--inputs", photo, "--samples", "0", "--out", blocked)
     assert done.code == 2
     assert str(blocked) in done.err
     assert blocked.read_text().startswith("a file")
@@ -198,13 +203,16 @@ def test_results_that_cannot_be_written_leave_earlier_ones(
 def test_read_only_folder(harness: Harness, flexible_model: Path, photo: Path, tmp_path: Path) -> None:
     folder = tmp_path / "locked"
     folder.mkdir(mode=0o500)
-    assert harness("run", flexible_model, "--inputs", photo, "--out", folder).code == 2
+    assert harness("run", flexible_model, "--route", "native", "--inputs", photo, "--out", folder).code == 2
 
 
 def test_full_disk_keeps_what_is_stored(
     harness: Harness, flexible_model: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert harness("run", flexible_model, "--inputs", photo, "--samples", "0", "--out", "out").code == 0
+    assert (
+        harness("run", flexible_model, "--route", "native", "--inputs", photo, "--samples", "0", "--out", "out").code
+        == 0
+    )
     (file,) = Path("out").glob("*/records.jsonl")
     first = file.read_bytes().splitlines(keepends=True)[0]
     file.write_bytes(first)
@@ -226,7 +234,12 @@ def test_full_disk_keeps_what_is_stored(
 
 def test_compare_two_runs(harness: Harness, flexible_model: Path, photo: Path) -> None:
     for _ in range(2):
-        assert harness("run", flexible_model, "--inputs", photo, "--samples", "0", "--out", "out").code == 0
+        assert (
+            harness(
+                "run", flexible_model, "--route", "native", "--inputs", photo, "--samples", "0", "--out", "out"
+            ).code
+            == 0
+        )
     first, second = sorted(path.parent for path in Path("out").glob("*/run.json"))
     assert harness("compare", first, second, "--fail-on", "status,accuracy").code == 0
     file = second / "records.jsonl"
@@ -243,15 +256,26 @@ def test_lists_and_cache(harness: Harness, flexible_model: Path, photo: Path) ->
     assert "native" in harness("list", "routes").out
     rows = json.loads(harness("list", "limitations", "--json").out)
     assert {"where", "what", "kind", "reason"} == set(rows[0])
-    assert harness("convert", flexible_model, "--inputs", photo, "-o", "small.mlpackage").code == 0
+    assert harness("convert", flexible_model, "--route", "native", "--inputs", photo, "-o", "small.mlpackage").code == 0
     assert (Path("small.mlpackage") / "Manifest.json").is_file()
-    assert harness("run", flexible_model, "--inputs", photo, "--samples", "0").code == 0
+    assert harness("run", flexible_model, "--route", "native", "--inputs", photo, "--samples", "0").code == 0
     assert harness("cache", "clear").out.startswith("2 conversions")
     shutil.rmtree("small.mlpackage")
 
 
 def test_killed_run_resumes(harness: Harness, flexible_model: Path, photo: Path) -> None:
-    arguments = ["run", str(flexible_model), "--inputs", str(photo), "--samples", "2000", "--out", "out"]
+    arguments = [
+        "run",
+        str(flexible_model),
+        "--route",
+        "native",
+        "--inputs",
+        str(photo),
+        "--samples",
+        "2000",
+        "--out",
+        "out",
+    ]
     victim = subprocess.Popen([sys.executable, "-m", "harness", *arguments])
     try:
         for _ in range(1200):

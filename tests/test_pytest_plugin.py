@@ -32,7 +32,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "models" / "theirs.py").write_text(MODEL)
     (folder / "models" / "unrelated.py").write_text("raise RuntimeError('must not be imported')\n")
     (folder / "test_own.py").write_text("def test_own():\n    pass\n")
-    (folder / "pytest.ini").write_text("[pytest]\nharness_runtimes = portable\n")
+    (folder / "pytest.ini").write_text("[pytest]\nharness_runtimes = portable\nharness_routes = native\n")
     return folder
 
 

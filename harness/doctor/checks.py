@@ -374,11 +374,11 @@ def assets(models: Models) -> Finding:
 @check("A batch is answered in order")
 def batch(models: Models) -> Finding:
     """Two inputs, the second the negative of the first."""
-    outputs = _model(models, models.array).predict([{"x": values()}, {"x": -values()}])
+    outputs = _model(models, models.array).predict([{"x": values()}, {"x": np.negative(values())}])
     first, second = (item["filtered"] for item in outputs)
     expected: Any = by_hand()["filtered"]
     right = first.shape[1] == CHANNELS and np.abs(first - expected).max() <= TOLERANCE
-    right = right and np.abs(second[expected > TOLERANCE]).max() <= TOLERANCE
+    right = right and np.abs(second[np.greater(expected, TOLERANCE)]).max() <= TOLERANCE
     return Finding("holds" if right else "differs", f"{len(outputs)} answers")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,6 +27,7 @@ _CONDITIONS = {
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for a bug report.")] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the JSON to this file too.")] = None,
     seconds: Annotated[float, typer.Option(help="Time limit of each check.", min=1)] = 120.0,
 ) -> None:
     """Check this machine: versions, devices, a tiny model on each compute unit, and what we assume of Core ML.
@@ -43,8 +45,19 @@ def doctor(
 
         diagnosis = _with_progress(seconds)
         render(diagnosis, Console())
+    if output is not None:
+        _write(diagnosis, output)
     if diagnosis.count("differs"):
         raise typer.Exit(1)
+
+
+def _write(diagnosis: Diagnosis, path: Path) -> None:
+    from harness.errors import UsageError
+
+    try:
+        path.write_text(json.dumps(diagnosis.to_json(), indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written", received=error.strerror) from error
 
 
 def _with_progress(seconds: float) -> Diagnosis:
@@ -62,6 +75,8 @@ def _with_progress(seconds: float) -> Diagnosis:
 def render(diagnosis: Diagnosis, console: Any) -> None:
     """Print it as tables; rows that are not told for one and the same reason become one line."""
     from rich.table import Table
+
+    from harness.doctor.result import VERDICTS
 
     def listed(title: str, pairs: list[tuple[str, str]]) -> None:
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
@@ -95,8 +110,8 @@ def render(diagnosis: Diagnosis, console: Any) -> None:
         console.print()
     listed("Will be used", [("here", ", ".join(diagnosis.available))])
     if diagnosis.skipped:
-        listed("Will be skipped", [(item.what, item.reason) for item in diagnosis.skipped])
-    counts = ", ".join(f"{diagnosis.count(verdict)} {verdict}" for verdict in _STYLES)
+        listed("Will be skipped or replaced", [(item.what, item.reason) for item in diagnosis.skipped])
+    counts = ", ".join(f"{diagnosis.count(verdict)} {verdict}" for verdict in VERDICTS)
     summary = f"{len(diagnosis.rows)} checks: {counts}. A bug report wants `harness doctor --json`."
     console.print(summary, highlight=False)
 

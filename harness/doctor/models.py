@@ -81,7 +81,8 @@ def weights() -> Floats:
 
 def by_hand() -> dict[str, Array]:
     """What ``array`` should answer, in float64 and without any of its ops."""
-    filtered = np.maximum(np.einsum("oi,bihw->bohw", weights()[:, :, 0, 0].astype(np.float64), values()), 0)
+    kernel = weights()[:, :, 0, 0].astype(np.float64)
+    filtered = np.maximum(np.tensordot(kernel, values()[0].astype(np.float64), axes=1)[None], 0)
     return {"filtered": filtered, "halved": filtered / 2}
 
 
@@ -97,15 +98,15 @@ def picture() -> Any:
 def _array(ct: Any, dtype: type) -> Any:
     from coremltools.converters.mil.mil import Builder as mb  # noqa: N813 (coremltools' own name for it)
 
-    @mb.program(input_specs=[mb.TensorSpec(SHAPE)], opset_version=ct.target.iOS16)
     def program(x: Any) -> Any:
         filtered = mb.relu(x=mb.conv(x=x, weight=weights()), name="filtered")
         return filtered, mb.mul(x=filtered, y=0.5, name="halved")
 
+    built = mb.program(input_specs=[mb.TensorSpec(SHAPE)], opset_version=ct.target.iOS16)(program)
     # Outputs of a MIL program are not among the arguments of convert.
-    program.functions["main"].set_output_types([ct.TensorType(dtype=dtype) for _ in range(2)])
+    built.functions["main"].set_output_types([ct.TensorType(dtype=dtype) for _ in range(2)])
     return ct.convert(
-        program,
+        built,
         inputs=[ct.TensorType("x", SHAPE, dtype=dtype)],
         minimum_deployment_target=ct.target.iOS16,
         compute_precision=ct.precision.FLOAT16,
@@ -118,7 +119,6 @@ def _image(ct: Any) -> Any:
 
     width, height = IMAGE
 
-    @mb.program(input_specs=[mb.TensorSpec((1, 3, height, width))], opset_version=ct.target.iOS16)
     def program(picture: Any) -> Any:
         color = mb.mul(x=picture, y=0.5, name="color")
         gray = mb.reduce_mean(x=color, axes=[1], keep_dims=True)
@@ -126,9 +126,11 @@ def _image(ct: Any) -> Any:
 
     layouts = ct.colorlayout
     kinds = (layouts.RGB, layouts.GRAYSCALE, layouts.GRAYSCALE_FLOAT16)
-    program.functions["main"].set_output_types([ct.ImageType(color_layout=kind) for kind in kinds])
+    specification = mb.TensorSpec((1, 3, height, width))
+    built = mb.program(input_specs=[specification], opset_version=ct.target.iOS16)(program)
+    built.functions["main"].set_output_types([ct.ImageType(color_layout=kind) for kind in kinds])
     return ct.convert(
-        program,
+        built,
         inputs=[ct.ImageType("picture", (1, 3, height, width), color_layout=layouts.RGB)],
         minimum_deployment_target=ct.target.iOS16,
         skip_model_load=True,
@@ -139,12 +141,10 @@ def _counter(ct: Any) -> Any:
     from coremltools.converters.mil.mil import Builder as mb  # noqa: N813 (coremltools' own name for it)
     from coremltools.converters.mil.mil import types
 
-    @mb.program(
-        input_specs=[mb.TensorSpec((2,), dtype=types.fp16), mb.StateTensorSpec((2,), dtype=types.fp16)],
-        opset_version=ct.target.iOS18,
-    )
     def program(x: Any, sum: Any) -> Any:  # noqa: A002 (the state's name)
         added = mb.add(x=mb.read_state(input=sum), y=x)
         return mb.identity(x=mb.coreml_update_state(state=sum, value=added), name="total")
 
-    return ct.convert(program, minimum_deployment_target=ct.target.iOS18, skip_model_load=True)
+    specifications = [mb.TensorSpec((2,), dtype=types.fp16), mb.StateTensorSpec((2,), dtype=types.fp16)]
+    built = mb.program(input_specs=specifications, opset_version=ct.target.iOS18)(program)
+    return ct.convert(built, minimum_deployment_target=ct.target.iOS18, skip_model_load=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from harness.runtimes.coreml.conditions import Conditions
 from harness.runtimes.coreml.devices import Devices
@@ -11,6 +11,7 @@ from harness.runtimes.coreml.devices import Devices
 VERSION = 1
 
 Verdict = Literal["holds", "differs", "could not tell"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 Group = Literal["here", "units", "assumptions"]
 
 

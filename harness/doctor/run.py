@@ -44,16 +44,23 @@ def diagnose(
     folder and a file for its answer; ``seconds``: the time limit of each; ``progress(done, total)`` is called
     as they end. Nothing native is called in this process."""
     with tempfile.TemporaryDirectory() as folder:
-        machine = _executed(MACHINE, Path(folder), entry, seconds)
-        rows = _rows([CHECKS[name] for name in checks], Path(folder), entry, seconds, progress)
+        processes = _Processes(Path(folder), entry, seconds)
+        with ThreadPoolExecutor(min(_JOBS, os.cpu_count() or 1)) as pool:
+            try:
+                machine = pool.submit(processes.answer, MACHINE)
+                rows = _rows([CHECKS[name] for name in checks], processes, pool, progress)
+                conditions, devices = _read(machine.result())
+            except BaseException:  # an interrupt, too, ends what is running
+                pool.shutdown(wait=False, cancel_futures=True)
+                processes.stop()
+                raise
     runtimes, routes = plugins.names(plugins.RUNTIMES), plugins.names(plugins.ROUTES)
     reasons = {f"runtime {name}": _reason(plugins.runtime, name) for name in runtimes}
     reasons |= {f"route {name}": _reason(plugins.route, name) for name in routes}
-    conditions, devices = _read(machine)
     missing = {f"compute unit {unit}": devices.missing_for(unit) for unit in COMPUTE_UNITS}
     skipped = [Skip(what, reason) for what, reason in reasons.items() if reason]
     skipped += [
-        Skip(what, f"not skipped, but there is no {' and no '.join(kinds)}: Core ML takes another device")
+        Skip(what, f"there is no {' and no '.join(kinds)}: it runs, on another device")
         for what, kinds in missing.items()
         if kinds
     ]
@@ -76,11 +83,11 @@ def _read(machine: dict[str, Any] | str) -> tuple[Conditions, Devices]:
 
 
 def _rows(
-    checks: Sequence[Check], folder: Path, entry: Sequence[str], seconds: float, progress: Callable[[int, int], None]
+    checks: Sequence[Check], processes: _Processes, pool: ThreadPoolExecutor, progress: Callable[[int, int], None]
 ) -> tuple[Row, ...]:
     total = 1 + len(checks)
     progress(0, total)
-    built = _executed(BUILD, folder, entry, seconds)
+    built = processes.answer(BUILD)
     progress(1, total)
     done = 1
 
@@ -88,14 +95,13 @@ def _rows(
         nonlocal done
         reason = _not_checked(check, built)
         start = time.monotonic()
-        found = Finding("could not tell", reason) if reason else _finding(check, folder, entry, seconds)
+        found = Finding("could not tell", reason) if reason else _finding(check, processes)
         taken = 0.0 if reason else round(time.monotonic() - start, 1)
         done += 1
         progress(done, total)
         return Row(check.name, check.group, check.what, found.verdict, found.observed, taken)
 
-    with ThreadPoolExecutor(min(_JOBS, os.cpu_count() or 1)) as pool:
-        return tuple(pool.map(row, checks))
+    return tuple(pool.map(row, checks))
 
 
 def _not_checked(check: Check, built: dict[str, Any] | str) -> str | None:
@@ -109,35 +115,60 @@ def _not_checked(check: Check, built: dict[str, Any] | str) -> str | None:
     return None
 
 
-def _finding(check: Check, folder: Path, entry: Sequence[str], seconds: float) -> Finding:
-    answer = _executed(check.name, folder, entry, seconds)
+def _finding(check: Check, processes: _Processes) -> Finding:
+    answer = processes.answer(check.name)
     return Finding("could not tell", answer) if isinstance(answer, str) else Finding(**answer)
 
 
-def _executed(name: str, folder: Path, entry: Sequence[str], seconds: float) -> dict[str, Any] | str:
-    """What the process answered, or how it ended instead."""
-    result = folder / f"{name}.json"
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            [*entry, name, str(folder), str(result)],
-            stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, start_new_session=True,
-        )  # fmt: skip
-        try:
-            status = process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            status = None
-        finally:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        if status == 0 and result.exists():
-            value: dict[str, Any] = json.loads(result.read_text())
-            return value
-        errors.seek(0)
-        said = errors.read().decode(errors="replace").strip()[-_TAIL_CHARACTERS:]
-    stage = result.with_name(result.name + ".stage")
-    during = f" during {stage.read_text()}" if stage.exists() else ""
-    return f"{_ended(status, seconds)}{during}{': ' + ' '.join(said.split()) if said else ''}"
+class _Processes:
+    """Executes checks, each in a process group of its own with a time limit."""
+
+    def __init__(self, folder: Path, entry: Sequence[str], seconds: float) -> None:
+        self._folder = folder
+        self._entry = entry
+        self._seconds = seconds
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._stopped = False
+
+    def answer(self, name: str) -> dict[str, Any] | str:
+        """What the process answered, or how it ended instead."""
+        if self._stopped:
+            return "doctor was interrupted"
+        result = self._folder / f"{name}.json"
+        with tempfile.TemporaryFile() as output:
+            process = subprocess.Popen(
+                [*self._entry, name, str(self._folder), str(result)],
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+            )  # fmt: skip
+            self._running.add(process)
+            try:
+                status = process.wait(self._seconds)
+            except subprocess.TimeoutExpired:
+                status = None
+            finally:
+                _kill(process)
+                self._running.discard(process)
+            if status == 0 and result.exists():
+                value: dict[str, Any] = json.loads(result.read_text())
+                return value
+            output.seek(0)
+            said = " ".join(output.read().decode(errors="replace").split())[-_TAIL_CHARACTERS:]
+        stage = result.with_name(result.name + ".stage")
+        during = f" during {stage.read_text()}" if stage.exists() else ""
+        return f"{_ended(status, self._seconds)}{during}{f': {said}' if said else ''}"
+
+    def stop(self) -> None:
+        """End what is running, and begin nothing more."""
+        self._stopped = True
+        for process in list(self._running):
+            _kill(process)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """The process, and whatever it started."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _ended(status: int | None, seconds: float) -> str:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -62,38 +63,63 @@ def test_a_mac_on_which_everything_holds(mac: Any) -> None:
     assert max(map(len, shown.splitlines())) <= 110
 
 
-@pytest.mark.parametrize(
-    ("fault", "check", "verdict", "observed"),
-    [
-        (Fault("sigsegv", at="predict", units=("CPU_AND_NE",)), "CPU_AND_NE", "could not tell",
-         "ended by SIGSEGV during predict"),
-        (Fault("sigabrt", at="load", units=("ALL",)), "ALL", "could not tell",
-         "ended by SIGABRT during load: libc[+][+]abi: terminating"),
-        (Fault("hang", at="predict", units=("CPU_AND_GPU",)), "CPU_AND_GPU", "could not tell",
-         "no end after 15 s during predict"),
-        (Fault("error", at="load", units=("ALL",), message="no such plan"), "ALL", "differs",
-         "RuntimeError: .*no such plan"),
-        (Fault("inexact", size=0.5, units=("ALL",)), "ALL", "differs", "largest difference 0.5 from"),
-        (Fault("missing_output"), "predict_answers_a_dict", "differs", "difference inf"),
-        (Fault("missing_output"), "key_order", "differs", "declared"),
-        (Fault("key_order"), "key_order", "holds", "2 orders in 10"),
-        (Fault("wrong_dtype", dtype="float64"), "float16_output", "differs", "float64"),
-        (Fault("rgba"), "images", "differs", "gray RGBA"),
-        (Fault("no_costs"), "compute_plan", "differs", "0 costs"),
-        (Fault("no_usage"), "compute_plan", "differs", "unknown 6"),
-        (Fault("error", at="plan"), "compute_plan", "differs", "Failed to load the compute plan"),
-        (Fault("error", at="compile"), "compile_model", "differs", "Error compiling model"),
+COULD_NOT_TELL = "could not tell"
+
+# Faults that do not meet share a machine: the assumptions are checked on CPU_ONLY.
+WRONG: list[tuple[tuple[Fault, ...], dict[str, tuple[str, str]]]] = [
+    (
         (
-            Fault("strict"), "arrays", "holds",
-            "strided: RuntimeError; big-endian: RuntimeError; read-only: RuntimeError",
+            Fault("sigsegv", at="predict", units=("CPU_AND_NE",)),
+            Fault("sigabrt", at="load", units=("ALL",)),
+            Fault("hang", at="predict", units=("CPU_AND_GPU",)),
         ),
-    ],
-)  # fmt: skip
-def test_what_goes_wrong_is_a_row(mac: Any, fault: Fault, check: str, verdict: str, observed: str) -> None:
-    diagnosis = mac(Machine(faults=(fault,)), check, seconds=15 if fault.kind == "hang" else 90)
-    (row,) = diagnosis.rows
-    assert row.verdict == verdict
-    assert re.search(observed, row.observed), row.observed
+        {
+            "CPU_AND_NE": (COULD_NOT_TELL, "ended by SIGSEGV during predict"),
+            "ALL": (COULD_NOT_TELL, "ended by SIGABRT during load: libc[+][+]abi: terminating"),
+            "CPU_AND_GPU": (COULD_NOT_TELL, "no end after 25 s during predict"),
+            "CPU_ONLY": ("holds", "difference 0"),
+        },
+    ),
+    (
+        (
+            Fault("error", at="load", units=("ALL",), message="no such plan"),
+            Fault("inexact", size=0.5, units=("CPU_AND_NE",)),
+            Fault("missing_output", units=("CPU_ONLY",)),
+        ),
+        {
+            "ALL": ("differs", "RuntimeError: .*no such plan"),
+            "CPU_AND_NE": ("differs", "largest difference 0.5 from"),
+            "predict_answers_a_dict": ("differs", "difference inf"),
+            "key_order": ("differs", "declared"),
+        },
+    ),
+    (
+        (Fault("key_order"), Fault("wrong_dtype", dtype="float64"), Fault("rgba"), Fault("no_costs")),
+        {
+            "key_order": ("holds", "2 orders in 10"),
+            "float16_output": ("differs", "float64"),
+            "images": ("differs", "gray RGBA"),
+            "compute_plan": ("differs", "0 costs"),
+        },
+    ),
+    (
+        (Fault("strict"), Fault("no_usage")),
+        {
+            "arrays": ("holds", "strided: RuntimeError; big-endian: RuntimeError; read-only: RuntimeError"),
+            "compute_plan": ("differs", "unknown 6"),
+        },
+    ),
+    ((Fault("error", at="plan"),), {"compute_plan": ("differs", "Failed to load the compute plan")}),
+    ((Fault("error", at="compile"),), {"compile_model": ("differs", "Error compiling model")}),
+]
+
+
+@pytest.mark.parametrize(("faults", "expected"), WRONG)
+def test_what_goes_wrong_is_a_row(mac: Any, faults: tuple[Fault, ...], expected: dict[str, tuple[str, str]]) -> None:
+    found = rows(mac(Machine(faults=faults), *expected, seconds=25))
+    assert {name: found[name].verdict for name in expected} == {name: item[0] for name, item in expected.items()}
+    for name, (_, observed) in expected.items():
+        assert re.search(observed, found[name].observed), found[name].observed
 
 
 def test_a_mac_without_a_neural_engine(mac: Any) -> None:
@@ -130,10 +156,12 @@ def test_nothing_is_left(mac: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="Core ML is there")
-def test_the_command_without_core_ml() -> None:
-    result = CliRunner().invoke(app, ["doctor", "--json"])
+def test_the_command_without_core_ml(tmp_path: Path) -> None:
+    path = tmp_path / "doctor.json"
+    result = CliRunner().invoke(app, ["doctor", "--json", "--output", str(path)])
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
+    assert json.loads(path.read_text()) == found
     assert found["version"] == 1
     verdicts = {row["name"]: row["verdict"] for row in found["rows"]}
     assert verdicts.pop("portable_runtime") == "holds"
@@ -151,3 +179,22 @@ def test_exit_status_of_a_difference(monkeypatch: pytest.MonkeyPatch, mac: Any) 
     result = CliRunner().invoke(app, ["doctor"], env={"COLUMNS": "100", **os.environ})
     assert result.exit_code == 1
     assert "differs" in result.stdout
+
+
+def test_an_interrupt_ends_what_is_running(tmp_path: Path) -> None:
+    """Processes that would take a minute."""
+    marks = tmp_path / "started"
+    code = f"import os, time; open({str(marks)!r}, 'a').write(str(os.getpid()) + '\\n'); time.sleep(60)"
+
+    def interrupt(done: int, total: int) -> None:
+        while not marks.exists() or len(marks.read_text().split()) < 1:
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        diagnose((sys.executable, "-c", code), 60, interrupt)
+    assert time.monotonic() - start < 30
+    for process in marks.read_text().split():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(process), 0)
