@@ -221,7 +221,6 @@ _PASSES = (
     "common::fuse_transpose_matmul",
     "common::expand_high_rank_reshape_and_transpose",
     "common::reduce_transposes",
-    "common::remove_redundant_ops",
     "common::dedup_op_and_var_names",
 )
 _TYPE_PASSES = ("common::update_output_dtypes", "common::const_elimination", "common::cast_optimization")
