@@ -19,7 +19,7 @@ FLOORS = {
     "frontends": 2.5, "runtimes": 3, "runtimes.base": 2,
     "routes": 4, "plugins": 5, "inputs": 5,
     "store": 5, "cache": 5,
-    "evaluate": 6,
+    "attribution": 5.5, "evaluate": 6,
     "report": 7, "suites": 7, "doctor": 7,
     "cli": 8, "pytest_plugin": 8, "__main__": 9, "": 9,
 }  # fmt: skip
