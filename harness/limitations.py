@@ -68,7 +68,7 @@ LIMITATIONS: tuple[Limitation, ...] = (
         "frontends.onnx",
         "operators without a translation",
         "unsupported",
-        "recurrent layers, control flow, quantised and data-dependent operators are not translated yet; operators that "
+        "recurrent layers, quantised and data-dependent operators are not translated yet; operators that "
         "ONNX defines by others are expanded",
     ),
     Limitation(

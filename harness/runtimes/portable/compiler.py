@@ -116,7 +116,7 @@ class Compiler:
                 needed.update(operation.uses())
         for name in constants.keys() - needed:
             del constants[name]
-        outer = {name for name in types if name not in _defined(block)}
+        outer = types.keys() - _defined(block)
         _plan_releases(steps, set(block.outputs) | outer | self.observe)
         return CompiledBlock(steps, block.outputs, constants, self.observe)
 

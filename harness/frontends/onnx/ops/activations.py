@@ -25,6 +25,20 @@ def elu(x: Var, *, alpha: float = 1.0) -> Var:
     return mb.elu(x=x, alpha=np.float32(alpha))
 
 
+@translates("Selu")
+def selu(x: Var, *, alpha: float = 1.6732632, gamma: float = 1.0507010) -> Var:
+    """gamma * elu(x)."""
+    return mb.mul(x=mb.elu(x=x, alpha=np.float32(alpha)), y=np.float32(gamma))
+
+
+@translates("Shrink", since=9)
+def shrink(x: Var, *, bias: float = 0.0, lambd: float = 0.5) -> Var:
+    """x moved towards 0 by ``bias`` beyond ``lambd``, 0 within."""
+    above = mb.select(cond=mb.greater(x=x, y=np.float32(lambd)), a=mb.sub(x=x, y=np.float32(bias)), b=np.float32(0))
+    below = mb.add(x=x, y=np.float32(bias))
+    return mb.select(cond=mb.less(x=x, y=np.float32(-lambd)), a=below, b=above)
+
+
 @translates("ThresholdedRelu")
 def thresholded_relu(x: Var, *, alpha: float = 1.0) -> Var:
     """x where x > alpha, else 0."""
@@ -38,6 +52,14 @@ def hard_sigmoid(x: Var, *, alpha: float = 0.2, beta: float = 0.5) -> Var:
 
 
 @translates("PRelu")
+def prelu_of_channels(x: Var, slope: Var) -> Var:
+    """Before opset 7 a vector of slopes is one for each channel, axis 1."""
+    if len(slope.shape) == 1 and len(x.shape) > 1:
+        slope = mb.reshape(x=slope, shape=[-1, *([1] * (len(x.shape) - 2))])
+    return prelu(x, slope)
+
+
+@translates("PRelu", since=7)
 def prelu(x: Var, slope: Var) -> Var:
     """slope * x where x < 0, with the slope broadcast."""
     zero = np.float32(0)

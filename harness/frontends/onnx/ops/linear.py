@@ -28,10 +28,10 @@ def matmul(x: Value, y: Value, *, node: Node) -> Var:
     return mb.squeeze(x=result, axes=dropped) if dropped else result
 
 
-@translates("Gemm", since=7)
+@translates("Gemm", since=6)
 def gemm(
     a: Var, b: Value, c: Value | None = None, *, alpha: float = 1.0, beta: float = 1.0, transA: int = 0,  # noqa: N803
-    transB: int = 0, node: Node,  # noqa: N803
+    transB: int = 0, broadcast: int = 1, node: Node,  # noqa: N803
 ) -> Var:  # fmt: skip
     """alpha * A' B' + beta * C."""
     if node.input_dtype() not in ("float32", "float16"):

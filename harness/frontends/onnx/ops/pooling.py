@@ -41,20 +41,20 @@ def _padded(x: Var, pads: list[int], tail: list[int], value: np.float32) -> Var:
 
 
 def _dilated(x: Var, kernel: list[int], strides: list[int], rates: list[int], reduce: str) -> Var:
-    """Windows with holes, as the extremes of shifted slices."""
-    spatial = len(kernel)
-    counts = [
-        (int(x.shape[axis + 2]) - (kernel[axis] - 1) * rates[axis] - 1) // strides[axis] + 1 for axis in range(spatial)
-    ]
-    result: Any = None
-    for offset in np.ndindex(*kernel):
-        begin = [0, 0] + [offset[axis] * rates[axis] for axis in range(spatial)]
-        end = [0, 0] + [begin[axis + 2] + (counts[axis] - 1) * strides[axis] + 1 for axis in range(spatial)]
-        part = mb.slice_by_index(
-            x=x, begin=begin, end=end, stride=[1, 1, *strides], end_mask=[True, True, *([False] * spatial)]
-        )
-        result = part if result is None else getattr(mb, reduce)(x=result, y=part)
-    return result
+    """Windows with holes, as shifted slices combined along one axis after the other."""
+    rank = len(x.shape)
+    for axis, (extent, stride, rate) in enumerate(zip(kernel, strides, rates, strict=True), start=2):
+        count = (int(x.shape[axis]) - (extent - 1) * rate - 1) // stride + 1
+        whole = [other != axis for other in range(rank)]
+        steps = [1 if other else stride for other in whole]
+        result: Any = None
+        for start in range(0, extent * rate, rate):
+            begin = [0 if other else start for other in whole]
+            end = [0 if other else start + (count - 1) * stride + 1 for other in whole]
+            part = mb.slice_by_index(x=x, begin=begin, end=end, stride=steps, begin_mask=whole, end_mask=whole)
+            result = part if result is None else getattr(mb, reduce)(x=result, y=part)
+        x = result
+    return x
 
 
 @translates("MaxPool")
