@@ -1,7 +1,7 @@
 """Ladders of a run: keeps what each cell predicted until its model is done, and then tells where errors enter.
 
-    <run>/outputs/       of the model whose cells are being run; gone when they are done
-    <run>/ladders.json   one ladder for each output of each conversion
+<run>/outputs/       of the model whose cells are being run; gone when they are done
+<run>/ladders.json   one ladder for each output of each conversion
 """
 
 from __future__ import annotations

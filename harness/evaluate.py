@@ -6,7 +6,7 @@ import platform
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,10 +44,10 @@ class Plan:
     compute_units: tuple[str, ...] = ()
     inputs: tuple[Path, ...] = ()
     samples: int = 20
-    warm_up: Stability = Stability()
+    warm_up: Stability = field(default_factory=Stability)
     max_seconds: float = 10.0
     seed: int = 0
-    isolation: Isolation = Isolation()
+    isolation: Isolation = field(default_factory=Isolation)
 
     @property
     def schedule(self) -> Schedule | None:
@@ -158,8 +158,8 @@ def _timer(schedule: Schedule) -> Timer:
 class Bench:
     """One model with its inputs, its reference and its conversions, for all of its cells.
 
-    Pictures are drawn into ``folder`` by ``draw``; ladders and bundles of failures go there too. Raises UsageError for models and inputs that
-    cannot be used.
+    Pictures are drawn into ``folder`` by ``draw``; ladders and bundles of failures go there too. Raises UsageError for
+    models and inputs that cannot be used.
     """
 
     def __init__(
@@ -172,10 +172,11 @@ class Bench:
         progress: Progress = lambda what, cell: None,
         folder: Path | None = None,
         draw: Draw | None = None,
-        isolation: Isolation = Isolation(),
+        isolation: Isolation | None = None,
     ) -> None:
         self.case, self.cache, self.run, self.seed = case, cache, run, seed
-        self.progress, self.folder, self.draw, self.isolation = progress, folder, draw, isolation
+        self.progress, self.folder, self.draw = progress, folder, draw
+        self.isolation = isolation or Isolation()
         self.attribution = Attribution(case.name, folder)
         prepared = prepare(case, files)
         self.source, self.inputs, self.input_source = prepared.source, prepared.inputs, prepared.input_source

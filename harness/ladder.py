@@ -1,10 +1,10 @@
 """Where an error enters: from the reference to the device, one change at a time, and how far each moves an output.
 
-    reference -> portable float32    conversion: operations, layouts, constants
-              -> portable float16    precision: weights and results rounded (in float16 only)
-              -> CPU_ONLY            device: Core ML itself
-              -> CPU_AND_GPU         device: the GPU
-              -> CPU_AND_NE, ALL     device: the Neural Engine; both from the rung before CPU_AND_NE
+reference -> portable float32    conversion: operations, layouts, constants
+          -> portable float16    precision: weights and results rounded (in float16 only)
+          -> CPU_ONLY            device: Core ML itself
+          -> CPU_AND_GPU         device: the GPU
+          -> CPU_AND_NE, ALL     device: the Neural Engine; both from the rung before CPU_AND_NE
 """
 
 from __future__ import annotations
@@ -125,9 +125,7 @@ def climb(
     return found
 
 
-def _rung(
-    name: str, below: tuple[str, Array], expected: Array, output: str, outputs: Mapping[str, Array]
-) -> Rung:
+def _rung(name: str, below: tuple[str, Array], expected: Array, output: str, outputs: Mapping[str, Array]) -> Rung:
     (to_reference,) = compare({output: expected}, outputs, 0.0).outputs
     (to_below,) = compare({output: below[1]}, outputs, 0.0).outputs
     error, step = to_reference.max_abs_error, to_below.max_abs_error

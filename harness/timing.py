@@ -211,9 +211,9 @@ def interleave(
     """Time all ``targets`` in one schedule, so that what slows the machine down slows them all.
 
     After ``warm_up`` rounds, or once each target is stable, come ``samples`` rounds; a round calls every target
-    once, in an order drawn anew with ``seed``. A target leaves the schedule when its calls have taken ``max_seconds`` (and at
-    least ``minimum`` were kept, or ``samples`` if fewer), or when it raises. ``progress`` is told a
-    target's name and its count of samples, between calls. Raises UsageError for counts that make no sense.
+    once, in an order drawn anew with ``seed``. A target leaves the schedule when its calls have taken
+    ``max_seconds`` (and at least ``minimum`` were kept, or ``samples`` if fewer), or when it raises. ``progress`` is
+    told a target's name and its count of samples, between calls. Raises UsageError for counts that make no sense.
     """
     rounds = warm_up if isinstance(warm_up, int) else warm_up.most
     if samples < 1 or rounds < 0 or minimum < 1 or not max_seconds > 0:

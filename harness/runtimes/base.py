@@ -57,7 +57,7 @@ class Isolation:
     throttled is run again, ``attempts`` times at most.
     """
 
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     cool_down: float = 1.0
     longest_cool_down: float = 120.0
     attempts: int = 3

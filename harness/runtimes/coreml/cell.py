@@ -164,7 +164,7 @@ class _Cell:
             if name not in first or np.array_equal(array, first[name], equal_nan=array.dtype.kind == "f"):
                 continue
             same = array.shape == first[name].shape and array.dtype.kind in "biuf"
-            size = np.max(np.abs(array.astype(np.float64) - first[name])) if same else np.nan
+            size = np.abs(array.astype(np.float64) - first[name].astype(np.float64)).max() if same else np.nan
             self.remarks.append(f"output {name!r} of the last prediction is {size:.2g} off that of the first")
 
 

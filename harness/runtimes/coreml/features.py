@@ -141,10 +141,8 @@ def received_outputs(description: Description, outputs: Mapping[str, Any]) -> tu
     sorted keys. An output that is missing is left out.
     """
     declared = {spec.name: spec for spec in description.outputs}
-    remarks = []
-    for name in declared:
-        if name not in outputs:
-            remarks.append(f"output {name!r} did not arrive; there are {', '.join(map(repr, outputs)) or 'none'}")
+    there = ", ".join(map(repr, outputs)) or "none"
+    remarks = [f"output {name!r} did not arrive; there are {there}" for name in declared if name not in outputs]
     arrived = [name for name in outputs if name in declared]
     if arrived != [name for name in declared if name in outputs]:
         remarks.append(f"outputs arrive in the order {', '.join(arrived)}; declared: {', '.join(declared)}")

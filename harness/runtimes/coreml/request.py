@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -35,7 +35,7 @@ class CellRequest:
 
     package: Path
     compute_unit: str
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     schedule: Schedule | None = None
 
     def write(self, folder: Path) -> None:
