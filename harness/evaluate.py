@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import platform
+import random
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from harness import plugins
 from harness.artifact import Artifact
+from harness.attribution import Attribution
 from harness.cache import ConversionCache, conversion_key
 from harness.case import ModelCase
 from harness.errors import HarnessError, UsageError
 from harness.inputs import prepare
+from harness.ladder import CAUSES, PORTABLE, Ladder
 from harness.machine import machine_name
 from harness.metrics import Comparison, compare
 from harness.record import Record
 from harness.routes.base import Route
-from harness.runtimes.base import LoadedModel, Runtime
+from harness.runtimes.base import IsolatedRuntime, Isolation, LoadedModel, Measurement, Runtime
+from harness.runtimes.portable.runtime import PortableRuntime
 from harness.store import Run
 from harness.tensors import Array
-from harness.timing import Timing, interleave
+from harness.timing import Schedule, Stability, Timing
 
 
 @dataclass(frozen=True)
 class Plan:
     """What to run. ``compute_units`` empty means all of each runtime's; ``samples`` 0 leaves timing out.
 
-    ``max_seconds`` bounds the timing of one target in one cell.
+    ``max_seconds`` bounds the timing of one target in one cell; ``isolation`` is of cells with a process of their own.
     """
 
     cases: tuple[ModelCase, ...]
@@ -40,9 +44,15 @@ class Plan:
     compute_units: tuple[str, ...] = ()
     inputs: tuple[Path, ...] = ()
     samples: int = 20
-    warm_up: int = 3
+    warm_up: Stability = field(default_factory=Stability)
     max_seconds: float = 10.0
     seed: int = 0
+    isolation: Isolation = field(default_factory=Isolation)
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """How predictions are timed, or None."""
+        return Schedule(self.samples, self.warm_up, self.seed, self.max_seconds) if self.samples else None
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,15 @@ def cells(plan: Plan) -> list[Cell]:
     ]
 
 
+def in_random_order(cells: Sequence[Cell], seed: int) -> list[Cell]:
+    """One model's cells in the order in which they are run: those with a process of their own come last, routes and
+    compute units mixed, so that what drifts while they are measured favours none of them."""
+    apart = [cell for cell in cells if isinstance(cell.runtime, IsolatedRuntime)]
+    together = [cell for cell in cells if cell not in apart]
+    random.Random(seed).shuffle(apart)
+    return [*together, *apart]
+
+
 def default_runtimes(*, available: bool = True) -> tuple[str, ...]:
     """Runtimes that execute conversions; ``available``: only those that can run on this machine."""
     runtimes = [plugins.runtime(name) for name in plugins.names(plugins.RUNTIMES)]
@@ -110,39 +129,37 @@ def evaluate(
     ``progress`` is told what is going on. Raises UsageError for models and inputs that cannot be
     used; whatever fails inside a cell is that cell's record.
     """
-    todo = [cell for cell in cells(plan) if cell.key not in run.finished]
+    planned = cells(plan)
     for case in plan.cases:
-        mine = [cell for cell in todo if cell.case is case]
+        ordered = in_random_order([cell for cell in planned if cell.case is case], plan.seed)
+        mine = [cell for cell in ordered if cell.key not in run.finished]
         if mine:
             progress(f"loading {case.name}", None)
-            bench = Bench(case, cache, plan.inputs, run.name, plan.seed, progress, run.folder, draw)
-            for cell in mine:
-                record = bench.record(cell, _schedule(plan) if plan.samples else None)
-                run.append(record)
-                yield record
+            bench = Bench(case, cache, plan.inputs, run.name, plan.seed, progress, run.folder, draw, plan.isolation)
+            timer = None if plan.schedule is None else _timer(plan.schedule)
+            for position, cell in enumerate(ordered):
+                if cell in mine:
+                    record = replace(bench.record(cell, timer, plan.schedule), position=position)
+                    run.append(record)
+                    yield record
+            bench.finish(ordered)
 
 
-def _schedule(plan: Plan) -> Timer:
+def _timer(schedule: Schedule) -> Timer:
     """References and candidates interleaved in one schedule."""
 
-    def schedule(reference: Call, candidate: Call) -> tuple[Timing, Timing]:
-        timings = interleave(
-            {"reference": reference, "candidate": candidate},
-            samples=plan.samples,
-            warm_up=plan.warm_up,
-            seed=plan.seed,
-            max_seconds=plan.max_seconds,
-        )
+    def timer(reference: Call, candidate: Call) -> tuple[Timing, Timing]:
+        timings = schedule.time({"reference": reference, "candidate": candidate})
         return timings["reference"], timings["candidate"]
 
-    return schedule
+    return timer
 
 
 class Bench:
     """One model with its inputs, its reference and its conversions, for all of its cells.
 
-    Pictures are drawn into ``folder`` by ``draw``. Raises UsageError for models and inputs that
-    cannot be used.
+    Pictures are drawn into ``folder`` by ``draw``; ladders and bundles of failures go there too. Raises UsageError for
+    models and inputs that cannot be used.
     """
 
     def __init__(
@@ -155,9 +172,12 @@ class Bench:
         progress: Progress = lambda what, cell: None,
         folder: Path | None = None,
         draw: Draw | None = None,
+        isolation: Isolation | None = None,
     ) -> None:
         self.case, self.cache, self.run, self.seed = case, cache, run, seed
         self.progress, self.folder, self.draw = progress, folder, draw
+        self.isolation = isolation or Isolation()
+        self.attribution = Attribution(case.name, folder)
         prepared = prepare(case, files)
         self.source, self.inputs, self.input_source = prepared.source, prepared.inputs, prepared.input_source
         self.reference_name, self.reference = prepared.reference_name, prepared.reference()
@@ -165,9 +185,9 @@ class Bench:
         self.model_hash = case.content_hash()
         self.conversions: dict[tuple[str, str], _Conversion] = {}
 
-    def record(self, cell: Cell, timer: Timer | None = None) -> Record:
-        """The finished record of one cell, with samples if a ``timer`` takes them. Raises nothing of
-        what fails inside the cell."""
+    def record(self, cell: Cell, timer: Timer | None = None, schedule: Schedule | None = None) -> Record:
+        """The finished record of one cell, with samples if a ``timer`` takes them, or, in a process of its own, a
+        ``schedule`` says how. Raises nothing of what fails inside the cell."""
         record = Record(
             run=self.run,
             model=cell.case.name,
@@ -198,6 +218,8 @@ class Bench:
             if conversion.artifact is None:
                 return replace(record, stage=stage, error=conversion.error)
             stage = "load"
+            if isinstance(cell.runtime, IsolatedRuntime):
+                return self._measure_apart(cell, cell.runtime, record, conversion.artifact, schedule)
             self.progress("loading", cell)
             start = time.perf_counter()
             with cell.runtime.load(conversion.artifact, cell.compute_unit, cell.precision) as model:
@@ -205,9 +227,11 @@ class Bench:
                 stage = "predict"
                 return self._measure(cell, record, conversion.artifact, model, timer)
         except HarnessError as error:
-            return replace(record, stage=stage, error=str(error))
+            failed = replace(record, stage=stage, error=str(error))
         except Exception as error:  # a runtime or route may raise anything; the matrix goes on
-            return replace(record, stage=stage, error=f"{type(error).__name__}: {error}")
+            failed = replace(record, stage=stage, error=f"{type(error).__name__}: {error}")
+        self._missing(cell, failed.error)
+        return failed
 
     def _convert(self, cell: Cell) -> _Conversion:
         key = (cell.route.name, cell.precision)
@@ -247,19 +271,11 @@ class Bench:
         self, cell: Cell, record: Record, artifact: Artifact, model: LoadedModel, timer: Timer | None
     ) -> Record:
         self.progress("predicting", cell)
-        inputs = {artifact.input_names.get(name, name): array for name, array in self.inputs.items()}
+        inputs = self._inputs_of(artifact)
         start = time.perf_counter()
         outputs = model.predict(inputs)
-        first = time.perf_counter() - start
-        candidate = {
-            name: outputs[artifact.output_names.get(name, name)]
-            for name in self.expected
-            if artifact.output_names.get(name, name) in outputs
-        }
-        specs = {spec.name: spec for spec in self.source.outputs}
-        comparison = compare(self.expected, candidate, record.tolerance or 0.0, specs)
-        record = replace(record, first_predict_seconds=first, **_accuracy(comparison))
-        record = replace(record, picture=self._picture(cell, candidate))
+        record = replace(record, first_predict_seconds=time.perf_counter() - start)
+        record = self._compared(cell, record, artifact, outputs)
         if timer is None:
             return record
         self.progress("timing", cell)
@@ -271,8 +287,87 @@ class Bench:
             samples=timing.samples,
             reference_samples=reference_timing.samples,
             warm_up=timing.warm_up,
+            warm_up_samples=timing.warm_up_samples,
+            warm_up_stable=timing.stable,
             warnings=timing.warnings,
         )
+
+    def _measure_apart(
+        self, cell: Cell, runtime: IsolatedRuntime, record: Record, artifact: Artifact, schedule: Schedule | None
+    ) -> Record:
+        measured: Measurement = runtime.measure(
+            artifact,
+            self._inputs_of(artifact),
+            cell.compute_unit,
+            schedule=schedule,
+            isolation=self.isolation,
+            bundle=None if self.folder is None else self.folder / "failures" / "-".join(cell.key),
+            progress=lambda stage: self.progress(stage, cell),
+        )
+        if measured.outputs:
+            record = self._compared(cell, record, artifact, measured.outputs)
+        record = replace(record, **measured.fields)
+        if record.status in ("error", "skipped") and not measured.outputs:
+            self._missing(cell, record.error or "it predicted nothing")
+        return record
+
+    def _inputs_of(self, artifact: Artifact) -> dict[str, Array]:
+        return {artifact.input_names.get(name, name): array for name, array in self.inputs.items()}
+
+    def _compared(self, cell: Cell, record: Record, artifact: Artifact, outputs: Mapping[str, Array]) -> Record:
+        """The record with the outputs judged, drawn, and kept for the ladder."""
+        candidate = self._candidate(artifact, outputs)
+        specs = {spec.name: spec for spec in self.source.outputs}
+        comparison = compare(self.expected, candidate, record.tolerance or 0.0, specs)
+        if rung := _rung_of(cell):
+            self.attribution.keep(cell.route.name, cell.precision, rung, candidate)
+        return replace(record, **_accuracy(comparison), picture=self._picture(cell, candidate))
+
+    def _candidate(self, artifact: Artifact, outputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs by the reference's names."""
+        return {
+            name: outputs[artifact.output_names.get(name, name)]
+            for name in self.expected
+            if artifact.output_names.get(name, name) in outputs
+        }
+
+    def _missing(self, cell: Cell, reason: str) -> None:
+        if rung := _rung_of(cell):
+            self.attribution.fail(cell.route.name, cell.precision, rung, reason)
+
+    def finish(self, cells: Sequence[Cell]) -> tuple[Ladder, ...]:
+        """The ladders of the conversions of these cells, stored with the run. The rungs of the portable runtime are
+        executed now where they were no cells themselves."""
+        conversions: dict[tuple[str, str], Cell] = {}
+        for cell in cells:
+            key = (cell.route.name, cell.precision)
+            rung = _rung_of(cell)
+            if rung and self.attribution.has(*key, rung) and not cell.route.unavailable():
+                conversions[key] = cell
+        for cell in conversions.values():
+            for precision in dict.fromkeys(("float32", cell.precision)):
+                self._execute_rung(replace(cell, precision=precision, runtime=PortableRuntime(), compute_unit="CPU"))
+        tolerance = self.case.tolerance.for_precision
+        ladders = self.attribution.ladders(self.expected, self.reference_name, conversions, tolerance)
+        self.attribution.close(ladders)
+        return ladders
+
+    def _execute_rung(self, cell: Cell) -> None:
+        rung = PORTABLE[cell.precision]
+        if self.attribution.has(cell.route.name, cell.precision, rung):
+            return
+        try:
+            conversion = self._convert(cell)
+            if conversion.artifact is None:
+                self._missing(cell, conversion.error)
+                return
+            self.progress("predicting", cell)
+            with cell.runtime.load(conversion.artifact, cell.compute_unit, cell.precision) as model:
+                outputs = model.predict(self._inputs_of(conversion.artifact))
+            candidate = self._candidate(conversion.artifact, outputs)
+            self.attribution.keep(cell.route.name, cell.precision, rung, candidate)
+        except Exception as error:  # a runtime or route may raise anything; the ladder has one rung less
+            self._missing(cell, f"{type(error).__name__}: {error}")
 
     def _picture(self, cell: Cell, candidate: Mapping[str, Array]) -> str:
         output = next(iter(self.expected))
@@ -290,6 +385,13 @@ class _Conversion:
     artifact: Artifact | None
     fields: dict[str, Any]
     error: str = ""
+
+
+def _rung_of(cell: Cell) -> str:
+    """The cell's place in the ladder, or nothing."""
+    if cell.runtime.name == PortableRuntime.name:
+        return PORTABLE.get(cell.precision, "")
+    return cell.compute_unit if isinstance(cell.runtime, IsolatedRuntime) and cell.compute_unit in CAUSES else ""
 
 
 def _accuracy(comparison: Comparison) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_origin, get_type_hints
 
-FORMAT_VERSION = 1
+# 2: Core ML cells: five costs, the warm-up's samples, conditions, compute plan, how a process ended.
+FORMAT_VERSION = 2
 
 # passed and failed: compared within or beyond tolerance. error: conversion, loading or prediction
 # failed. skipped: this machine cannot (reason in ``error``).
@@ -16,6 +18,10 @@ Status = Literal["passed", "failed", "error", "skipped"]
 class Record:
     """Times are in seconds; ``samples`` are raw, in the order measured. Errors of outputs are the
     worst over all outputs. Everything derivable (medians, ratios) is derived when reported.
+
+    ``samples`` are predictions as Python sees them, ``framework_samples`` the same ones as the framework reports them.
+    ``load_seconds`` is the first load, ``warm_load_seconds`` another one of the same compiled model; ``load_state`` and
+    ``warm_load_state`` say what they were found to be: cold, warm or unclear.
     """
 
     # What
@@ -26,7 +32,7 @@ class Record:
     runtime: str
     compute_unit: str
     status: Status
-    stage: str = ""  # where it failed: convert, load, predict, compare
+    stage: str = ""  # where it failed: convert, compile, load, predict, compare
     error: str = ""
     # Accuracy against the reference runtime
     reference: str = "tensorflow"
@@ -42,13 +48,38 @@ class Record:
     # Time
     convert_seconds: float | None = None
     convert_cached: bool = False
+    compile_seconds: float | None = None
     load_seconds: float | None = None
+    load_state: str = ""
+    load_evidence: str = ""
+    framework_load_seconds: float | None = None
     first_predict_seconds: float | None = None
+    warm_load_seconds: float | None = None
+    warm_load_state: str = ""
+    warm_load_evidence: str = ""
+    warm_framework_load_seconds: float | None = None
+    warm_first_predict_seconds: float | None = None
     samples: tuple[float, ...] = ()
+    framework_samples: tuple[float, ...] = ()
     reference_samples: tuple[float, ...] = ()
     warm_up: int = 0
+    warm_up_samples: tuple[float, ...] = ()
+    warm_up_stable: bool | None = None
     seed: int = 0
+    position: int | None = None  # in the order in which the model's cells were run, from 0
     warnings: tuple[str, ...] = ()
+    # How its process went
+    remarks: tuple[str, ...] = ()
+    signal: str = ""  # that ended it
+    stderr_tail: str = ""
+    bundle: str = ""  # folder, within the run's, that reproduces the failure
+    peak_memory_bytes: int | None = None
+    attempts: int = 1
+    cool_down_seconds: float | None = None
+    throttled: bool | None = None
+    conditions_before: dict[str, Any] = field(default_factory=dict)  # of coreml/conditions.py
+    conditions_after: dict[str, Any] = field(default_factory=dict)
+    compute_plan: dict[str, Any] = field(default_factory=dict)  # of coreml/plan.py: estimates, not measurements
     # Provenance
     model_hash: str = ""
     artifact_hash: str = ""
@@ -73,9 +104,14 @@ class Record:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Record:
-        """From a JSON object; fields of other versions are left out."""
-        known = {item.name for item in fields(cls)}
-        values = {key: value for key, value in data.items() if key in known}
-        for key in ("samples", "reference_samples", "warnings"):
-            values[key] = tuple(values.get(key) or ())
+        """From a JSON object, whose own objects may be text; fields of other versions are left out."""
+        values = {key: value for key, value in data.items() if key in _HINTS}
+        for key, value in values.items():
+            if get_origin(_HINTS[key]) is tuple:
+                values[key] = tuple(value or ())
+            elif get_origin(_HINTS[key]) is dict and isinstance(value, str):
+                values[key] = json.loads(value)
         return cls(**values)
+
+
+_HINTS = get_type_hints(Record)

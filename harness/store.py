@@ -328,7 +328,8 @@ def _check_version(path: Path, data: Mapping[str, Any]) -> None:
 
 
 def export(records: Iterable[Record], path: Path) -> None:
-    """All records as one Parquet file, a column a field. JSON lines stay the source. Raises StoreError."""
+    """All records as one Parquet file, a column a field, where nested objects are JSON text. JSON lines stay the
+    source. Raises StoreError."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -340,12 +341,14 @@ def export(records: Iterable[Record], path: Path) -> None:
             return pa.string()
         if origin is tuple:
             return pa.list_(columns[arguments[0]])
+        if origin is dict and Any in arguments:
+            return pa.string()
         if origin is dict:
             return pa.map_(*(columns[argument] for argument in arguments))
         return columns[hint if origin is None else arguments[0]]
 
     schema = pa.schema([(item.name, column(_HINTS[item.name])) for item in fields(Record)])
-    rows = [{**record.to_json(), "versions": list(record.versions.items())} for record in records]
+    rows = [{name: _cell_of_column(_HINTS[name], value) for name, value in vars(record).items()} for record in records]
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -355,6 +358,15 @@ def export(records: Iterable[Record], path: Path) -> None:
         with suppress(OSError):
             aside.unlink(missing_ok=True)
         raise _disk_error(path, error) from error
+
+
+def _cell_of_column(hint: Any, value: Any) -> Any:
+    """A mapping as pairs where it is of one type, else as JSON text."""
+    if get_origin(hint) is not dict:
+        return value
+    if Any in get_args(hint):
+        return json.dumps(_with_named_numbers(value), allow_nan=False)
+    return list(value.items())
 
 
 def write_atomically(path: Path, text: str) -> None:

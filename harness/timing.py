@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 import math
 import random
+import statistics
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from time import perf_counter_ns
+from typing import Any, Self
 
 import numpy as np
 
@@ -27,10 +29,35 @@ DRIFT_Z = 2.576
 
 
 @dataclass(frozen=True)
-class Timing:
-    """Raw ``samples`` in seconds, in the order measured, after ``warm_up`` calls that were not kept.
+class Stability:
+    """When a target is warm: the medians of its last two windows of ``window`` calls differ by at most ``limit``
+    of the earlier one. Warming up ends without that after ``most`` calls or ``max_seconds`` of them.
+    """
 
-    ``error`` is what the target raised, after which it was not called again. Statistics of no samples
+    window: int = 5
+    limit: float = DRIFT_LIMIT
+    most: int = 200
+    max_seconds: float = 10.0
+
+    def reached(self, durations: Sequence[float]) -> bool:
+        """Of all calls so far, in any unit."""
+        if len(durations) < 2 * self.window:
+            return False
+        earlier = statistics.median(durations[-2 * self.window : -self.window])
+        later = statistics.median(durations[-self.window :])
+        return abs(later - earlier) <= self.limit * earlier
+
+    def capped(self, count: int, seconds: float) -> bool:
+        """Whether waiting for it has to end."""
+        return count >= self.most or seconds >= self.max_seconds
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Raw ``samples`` in seconds, in the order measured, after ``warm_up`` calls that were not kept among them.
+
+    ``warm_up_samples`` are those calls' seconds, and ``stable`` whether they ended stable (None: that was not
+    asked for). ``error`` is what the target raised, after which it was not called again. Statistics of no samples
     are None; none assumes a distribution, as latencies have a long tail (Hoefler and Belli 2015,
     Scientific Benchmarking of Parallel Computing Systems, rules 5 and 6).
     """
@@ -38,6 +65,8 @@ class Timing:
     samples: tuple[float, ...]
     warm_up: int = 0
     error: Exception | None = None
+    warm_up_samples: tuple[float, ...] = ()
+    stable: bool | None = None
 
     @cached_property
     def median(self) -> float | None:
@@ -78,6 +107,8 @@ class Timing:
 
     def _warnings(self) -> Iterator[str]:
         count = len(self.samples)
+        if count and self.stable is False:
+            yield f"warm-up ended after {self.warm_up} calls, which were not stable yet"
         if count < MINIMUM_SAMPLES:
             if count:
                 yield f"too few samples: {count}, where an interval of the median needs {MINIMUM_SAMPLES}"
@@ -107,6 +138,17 @@ def _interval_rank(count: int) -> int | None:
     return bisect_right(ranks, 1 - CONFIDENCE, key=lambda rank: 2 * float(bdtr(rank - 1, count, 0.5))) or None
 
 
+def intervals_differ(first: tuple[float, float] | None, second: tuple[float, float] | None) -> bool | None:
+    """Whether two medians differ: their intervals do not overlap. None where either has no interval.
+
+    Stricter than a test of the difference: of equal medians, fewer than 5 in 100 pairs are told apart
+    (Schenker and Gentleman 2001, The American Statistician 55(3)).
+    """
+    if first is None or second is None:
+        return None
+    return first[1] < second[0] or second[1] < first[0]
+
+
 def mann_kendall(samples: tuple[float, ...]) -> float:
     """Standard normal score of a monotonic trend, positive where samples grow; 0 where all are equal.
 
@@ -127,8 +169,9 @@ class _Target:
 
     call: Callable[[], object]
     samples: list[int] = field(default_factory=list)  # nanoseconds
-    spent: int = 0  # nanoseconds of this phase: of warming up, then of measuring
-    warmed_up: int = 0
+    warm_up: list[int] = field(default_factory=list)  # nanoseconds
+    spent: float = 0  # nanoseconds of this phase: of warming up, then of measuring
+    stable: bool | None = None
     error: Exception | None = None
 
     def run(self) -> int | None:
@@ -151,14 +194,15 @@ class _Target:
         return elapsed
 
     def timing(self) -> Timing:
-        return Timing(tuple(sample / 1e9 for sample in self.samples), self.warmed_up, self.error)
+        samples, warm_up = (tuple(value / 1e9 for value in values) for values in (self.samples, self.warm_up))
+        return Timing(samples, len(warm_up), self.error, warm_up, self.stable)
 
 
 def interleave(
     targets: Mapping[str, Callable[[], object]],
     *,
     samples: int,
-    warm_up: int = 3,
+    warm_up: int | Stability = 3,
     seed: int = 0,
     max_seconds: float = math.inf,
     minimum: int = MINIMUM_SAMPLES,
@@ -166,12 +210,13 @@ def interleave(
 ) -> dict[str, Timing]:
     """Time all ``targets`` in one schedule, so that what slows the machine down slows them all.
 
-    After ``warm_up`` rounds come ``samples`` rounds; a round calls every target once, in an order drawn
-    anew with ``seed``. A target leaves the schedule when its calls have taken ``max_seconds`` (and at
-    least ``minimum`` were kept, or ``samples`` if fewer), or when it raises. ``progress`` is told a
-    target's name and its count of samples, between calls. Raises UsageError for counts that make no sense.
+    After ``warm_up`` rounds, or once each target is stable, come ``samples`` rounds; a round calls every target
+    once, in an order drawn anew with ``seed``. A target leaves the schedule when its calls have taken
+    ``max_seconds`` (and at least ``minimum`` were kept, or ``samples`` if fewer), or when it raises. ``progress`` is
+    told a target's name and its count of samples, between calls. Raises UsageError for counts that make no sense.
     """
-    if samples < 1 or warm_up < 0 or minimum < 1 or not max_seconds > 0:
+    rounds = warm_up if isinstance(warm_up, int) else warm_up.most
+    if samples < 1 or rounds < 0 or minimum < 1 or not max_seconds > 0:
         raise UsageError(
             "this timing schedule is impossible",
             received=f"samples {samples}, warm-up {warm_up}, minimum {minimum}, {max_seconds} seconds",
@@ -187,10 +232,16 @@ def interleave(
         order.shuffle(names)
         return names
 
-    for _ in range(warm_up):
-        for name in active(lambda target: target.spent < budget):
-            if measured[name].run() is not None:
-                measured[name].warmed_up += 1
+    for _ in range(rounds):
+        for name in active(lambda target: target.spent < budget and not target.stable):
+            target = measured[name]
+            elapsed = target.run()
+            if elapsed is not None:
+                target.warm_up.append(elapsed)
+            if isinstance(warm_up, Stability):
+                target.stable = warm_up.reached(target.warm_up)
+                if not target.stable and warm_up.capped(len(target.warm_up), target.spent / 1e9):
+                    target.spent = math.inf
     for target in measured.values():
         target.spent = 0
     for _ in range(samples):
@@ -202,3 +253,31 @@ def interleave(
                 if progress is not None:
                     progress(name, len(target.samples))
     return {name: target.timing() for name, target in measured.items()}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a prediction is timed: ``interleave`` with these arguments, in a form that can be stored."""
+
+    samples: int = 20
+    warm_up: Stability = Stability()
+    seed: int = 0
+    max_seconds: float = 10.0
+
+    def time(
+        self, targets: Mapping[str, Callable[[], object]], progress: Callable[[str, int], None] | None = None
+    ) -> dict[str, Timing]:
+        """See interleave."""
+        return interleave(
+            targets, samples=self.samples, warm_up=self.warm_up, seed=self.seed, max_seconds=self.max_seconds,
+            progress=progress,
+        )  # fmt: skip
+
+    def to_json(self) -> dict[str, Any]:
+        """See from_json."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """What ``to_json`` wrote."""
+        return cls(**{**value, "warm_up": Stability(**value["warm_up"])})

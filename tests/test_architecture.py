@@ -15,11 +15,11 @@ ROOT = Path(__file__).parent.parent / "harness"
 FLOORS = {
     "errors": 0, "quiet": 0, "tensors": 0.5,
     "case": 1, "source": 1, "artifact": 1, "limitations": 1, "record": 1, "photographs": 1,
-    "machine": 1, "memory": 0, "metrics": 2, "timing": 2,
+    "machine": 1, "memory": 0, "isolation": 1, "metrics": 2, "timing": 1, "ladder": 3,
     "frontends": 2.5, "runtimes": 3, "runtimes.base": 2,
     "routes": 4, "plugins": 5, "inputs": 5,
     "store": 5, "cache": 5,
-    "evaluate": 6,
+    "attribution": 5.5, "evaluate": 6,
     "report": 7, "suites": 7, "doctor": 7,
     "cli": 8, "pytest_plugin": 8, "__main__": 9, "": 9,
 }  # fmt: skip
