@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 
 class _Builder:
     def __getattr__(self, operation: str) -> Any:
@@ -20,3 +22,8 @@ def dtype_of(x: Any) -> str:
     from coremltools.converters.mil.mil import types
 
     return str(types.builtin_to_string(x.dtype))
+
+
+def like(x: Any, value: Any) -> Any:
+    """Numbers as a constant of x's own type: MIL's operations on two values want one type."""
+    return np.asarray(value).astype({"fp16": np.float16, "fp32": np.float32}.get(dtype_of(x), np.int32))
