@@ -132,7 +132,7 @@ def _with_zeros(x: Var, amounts: list[int]) -> Var:
 def _as_convolution(
     x: Var, weight: Var, group: int, steps: list[int], rates: list[int], begins: list[int], ends: list[int]
 ) -> Var:
-    """With a computed weight, which MIL's conv_transpose does not take: zeros between the elements, weights mirrored."""
+    """With a computed weight, which MIL's conv_transpose does not take: zeros between elements, weights mirrored."""
     spatial = len(steps)
     inputs, outputs, *kernel = (int(size) for size in weight.shape)
     mirrored = mb.reverse(x=weight, axes=list(range(2, 2 + spatial)))
@@ -170,7 +170,9 @@ def conv_transpose(
     """x (N, C_in, *D), weight (C_in, C_out / group, *K); sizes as in the operator's description."""
     spatial = len(x.shape) - 2
     if not all(isinstance(size, int | np.integer) for size in x.shape):
-        return _flexible_transposed(x, weight, bias, auto_pad, dilations, group, output_padding, output_shape, pads, strides)
+        if output_shape or any(output_padding or ()):
+            raise UnsupportedError("output_shape or output_padding of flexible sizes", supported="explicit pads")
+        return _flexible_transposed(x, weight, bias, auto_pad, dilations, group, pads, strides)
     steps, rates = list(strides or [1] * spatial), list(dilations or [1] * spatial)
     extra = list(output_padding or [0] * spatial)
     given = list(pads or [0] * (2 * spatial)) if auto_pad in ("NOTSET", "") else [0] * (2 * spatial)
@@ -194,11 +196,10 @@ def conv_transpose(
 
 def _flexible_transposed(
     x: Var, weight: Value, bias: Value | None, auto_pad: str, dilations: tuple[int, ...] | None, group: int,
-    output_padding: tuple[int, ...] | None, output_shape: tuple[int, ...] | None, pads: tuple[int, ...] | None,
-    strides: tuple[int, ...] | None,
+    pads: tuple[int, ...] | None, strides: tuple[int, ...] | None,
 ) -> Var:  # fmt: skip
     spatial = len(x.shape) - 2
-    if auto_pad not in ("NOTSET", "", "VALID") or output_shape or any(output_padding or ()) or _is_computed(weight):
+    if auto_pad not in ("NOTSET", "", "VALID") or _is_computed(weight):
         raise UnsupportedError(
             "this transposed convolution of flexible sizes", supported="explicit pads, a constant weight"
         )

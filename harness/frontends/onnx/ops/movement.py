@@ -1,4 +1,4 @@
-"""Operators that move, repeat or pad values."""
+"""Operators that move or repeat values."""
 
 from __future__ import annotations
 
@@ -147,68 +147,6 @@ def tile(x: Var, repeats: tuple[int, ...]) -> Var:
     return mb.tile(x=x, reps=list(repeats))
 
 
-def _padded(x: Var, amounts: list[int], axes: tuple[int, ...] | None, mode: str, value: float, is_float: bool) -> Var:
-    rank = len(x.shape)
-    chosen = [axis % rank for axis in axes] if axes is not None else list(range(rank))
-    pads = [(0, 0)] * rank
-    for index, axis in enumerate(chosen):
-        pads[axis] = (amounts[index], amounts[index + len(chosen)])
-    if mode == "constant":
-        if any(min(pair) < 0 for pair in pads):
-            begin = [max(0, -before) for before, _ in pads]
-            end = [int(size) - max(0, -after) for size, (_, after) in zip(x.shape, pads, strict=True)]
-            x = mb.slice_by_index(x=x, begin=begin, end=end)
-            pads = [(max(0, before), max(0, after)) for before, after in pads]
-        flat = [amount for pair in pads for amount in pair]
-        fill = np.float32(value) if is_float else np.int32(value)
-        return mb.pad(x=x, pad=flat, mode="constant", constant_val=fill) if any(flat) else x
-    kinds = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
-    if mode not in kinds:
-        raise UnsupportedError("unknown mode of padding", received=mode, supported=["constant", *kinds])
-    outer = any(pads[axis] != (0, 0) for axis in range(rank - 2))
-    if mode in ("reflect", "edge") and not outer and min(min(pair) for pair in pads) >= 0 and rank >= 2:
-        inner = [amount for pair in pads[-2:] for amount in pair]
-        small = mode == "edge" or all(max(pair) < int(size) for size, pair in zip(x.shape[-2:], pads[-2:], strict=True))
-        if small:
-            return mb.pad(x=x, pad=inner, mode="reflect" if mode == "reflect" else "replicate")
-    # Other axes and modes pick rows.
-    for axis, (before, after) in enumerate(pads):
-        if before or after:
-            size = int(x.shape[axis])
-            rows = np.pad(np.arange(size), (max(0, before), max(0, after)), mode=mode)  # type: ignore[call-overload]
-            rows = rows[max(0, -before) : len(rows) - max(0, -after)]
-            x = mb.gather(x=x, indices=rows.astype(np.int32), axis=axis)
-    return x
-
-
-@translates("Pad", since=11)
-def pad(
-    x: Var, pads: tuple[int, ...], value: Value | None = None, axes: tuple[int, ...] | None = None, *,
-    mode: str = "constant", node: Node,
-) -> Var:  # fmt: skip
-    """Around the named axes; negative amounts cut."""
-    is_bool = node.input_dtype() == "bool"
-    if is_bool:
-        x = mb.cast(x=x, dtype="int32")
-    is_float = node.input_dtype() in ("float32", "float16")
-    fill = 0.0 if value is None else _known_number(value)
-    result = _padded(x, list(pads), axes, mode, fill, is_float)
-    return mb.cast(x=result, dtype="bool") if is_bool else result
-
-
-def _known_number(value: Value) -> float:
-    known = value if isinstance(value, np.ndarray) else value.val
-    if known is None:
-        raise UnsupportedError("MIL pads with constants", received="a computed value")
-    return float(np.asarray(known).reshape(()))
-
-
-@translates("Pad", since=2)
-def pad_by_attribute(x: Var, *, pads: tuple[int, ...], mode: str = "constant", value: float = 0.0, node: Node) -> Var:
-    """Around every axis."""
-    return _padded(x, list(pads), None, mode, value, node.input_dtype() in ("float32", "float16"))
-
-
 @translates("Shape")
 def shape(x: Value, *, start: int = 0, end: int | None = None) -> Value:
     """The sizes; a constant where all are known."""
@@ -227,19 +165,3 @@ def size(x: Value) -> Value:
     if all(isinstance(item, int | np.integer) for item in x.shape):
         return np.array(int(np.prod([int(item) for item in x.shape])), np.int64)
     return mb.reduce_prod(x=mb.shape(x=as_var(x)), axes=[0], keep_dims=False)
-
-
-@translates("DepthToSpace")
-def depth_to_space(x: Var, *, blocksize: int, mode: str = "DCR") -> Var:
-    """Space from channels; ONNX DCR is MIL's own order, CRD is pixel_shuffle."""
-    if mode == "CRD":
-        return mb.pixel_shuffle(x=x, upscale_factor=blocksize)
-    return mb.depth_to_space(x=x, block_size=blocksize)
-
-
-@translates("SpaceToDepth")
-def space_to_depth(x: Var, *, blocksize: int, mode: str = "DCR") -> Var:
-    """Channels from space, in MIL's own order."""
-    if mode != "DCR":
-        return mb.pixel_unshuffle(x=x, downscale_factor=np.uint32(blocksize))
-    return mb.space_to_depth(x=x, block_size=blocksize)

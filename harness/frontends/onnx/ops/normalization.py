@@ -109,9 +109,7 @@ def group_normalization(
 
 
 @translates("GroupNormalization", since=18)
-def group_normalization_of_groups(
-    x: Var, scale: Value, bias: Value, *, num_groups: int, epsilon: float = 1e-5
-) -> Var:
+def group_normalization_of_groups(x: Var, scale: Value, bias: Value, *, num_groups: int, epsilon: float = 1e-5) -> Var:
     """Before opset 21 scale and bias are of each group."""
     normed = _scaled(_grouped(x, num_groups, epsilon), _along_channels(scale, 3), _along_channels(bias, 3))
     return _restored(normed, x)

@@ -176,9 +176,13 @@ def _resized(x: Var, axes: dict[int, _Axis], method: _Method, dtype: str) -> Var
     outside = {axis: _outside(item, method) for axis, item in changed.items()}
     if method.mode == "nearest":
         rows = {axis: _nearest_rows(item, method) for axis, item in changed.items()}
-        if is_image and dtype in _FLOATS and all(
-            item.new % item.old == 0 and np.array_equal(rows[axis], np.arange(item.new) // (item.new // item.old))
-            for axis, item in changed.items()
+        if (
+            is_image
+            and dtype in _FLOATS
+            and all(
+                item.new % item.old == 0 and np.array_equal(rows[axis], np.arange(item.new) // (item.new // item.old))
+                for axis, item in changed.items()
+            )
         ):
             factors = [changed[axis].new // changed[axis].old if axis in changed else 1 for axis in (2, 3)]
             x = mb.upsample_nearest_neighbor(
