@@ -117,7 +117,9 @@ def run_case(case: Any, form: str = "inputs") -> CaseResult:
         try:
             runtime = portable.load(artifact.path)
             for inputs, expected in data:
-                given = {artifact.input_names[name]: value for name, value in inputs.items()}
+                given = {
+                    artifact.input_names[name]: value for name, value in inputs.items() if name in artifact.input_names
+                }
                 outputs = runtime.predict(given)
                 reason = _difference(expected, [outputs[name] for name in artifact.output_names.values()], case)
                 if reason:

@@ -129,7 +129,7 @@ def _refuse_unsupported(model: OnnxModel) -> None:
         type_ = value_type(item.type)
         if item.name not in initializers and (type_.dtype not in COMPUTED or type_.shape is None):
             problems.append(f"input {item.name!r} is of type {type_.dtype}, shape {type_.shape}")
-        elif item.name not in initializers and type_.shape and 0 in type_.shape:
+        elif item.name not in initializers and type_.shape and 0 in type_.shape and not is_empty(type_):
             problems.append(f"input {item.name!r} holds no element, shape {type_.shape}")
     _find_problems(model, model.graph, initializers, {}, problems)
     if problems:
@@ -164,6 +164,15 @@ def _find_problems(
             _find_problems(model, subgraph, constants, types, problems)
 
 
+def _typed(item: Any) -> tuple[Any, ValueType]:
+    return item, value_type(item.type)
+
+
+def is_empty(type_: ValueType) -> bool:
+    """Whether it is a vector without elements: as an input it says nothing (no axes, say), and is a constant."""
+    return type_.shape == (0,) and type_.dtype in COMPUTED
+
+
 class _FeatureNames:
     """Identifiers of the package's inputs and outputs, by the model's own names."""
 
@@ -190,7 +199,11 @@ class Converter:
         """The whole main graph."""
         graph = self.model.graph
         initializers = {tensor.name for tensor in graph.initializer}
-        given = [item for item in graph.input if item.name not in initializers]
+        declared = [item for item in graph.input if item.name not in initializers]
+        empty = {
+            item.name: np.empty(type_.shape, type_.dtype) for item, type_ in map(_typed, declared) if is_empty(type_)
+        }
+        given = [item for item in declared if item.name not in empty]
         names = _FeatureNames()
         taken: set[str] = set()
         names.inputs = {item.name: _identifier(item.name, "input", taken) for item in given}
@@ -203,7 +216,7 @@ class Converter:
         renamed = {(names.inputs.get(name, name), axis): bounds for (name, axis), bounds in (ranges or {}).items()}
         builder = ProgramBuilder(specs, target, renamed)
         with builder.building() as values:
-            scope = Scope(values={item.name: values[names.inputs[item.name]] for item in given})
+            scope = Scope(values=empty | {item.name: values[names.inputs[item.name]] for item in given})
             results = self.block(graph, scope)
             builder.finish({names.outputs[item.name]: value for item, value in zip(graph.output, results, strict=True)})
         return builder, names

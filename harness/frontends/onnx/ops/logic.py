@@ -6,7 +6,7 @@ import numpy as np
 
 from harness.errors import UnsupportedError
 from harness.frontends.builder import mb
-from harness.frontends.dispatch import Var
+from harness.frontends.dispatch import Value, Var
 from harness.frontends.onnx.graph import Node
 from harness.frontends.onnx.ops.elementwise import NARROW, wrapped
 from harness.frontends.onnx.registry import TRANSLATIONS, translates
@@ -97,7 +97,7 @@ def cast(x: Var, *, to: int, saturate: int = 1, round_mode: str = "up", node: No
 
 
 @translates("CastLike", since=15)
-def cast_like(x: Var, like: Var, *, saturate: int = 1, round_mode: str = "up", node: Node) -> Var:
+def cast_like(x: Var, like: Value, *, saturate: int = 1, round_mode: str = "up", node: Node) -> Var:
     """In the type of ``like``."""
     return _converted(x, node.input_dtype(), node.input_dtype(1))
 

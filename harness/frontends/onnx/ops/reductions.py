@@ -8,7 +8,8 @@ import numpy as np
 
 from harness.errors import UnsupportedError
 from harness.frontends.builder import mb
-from harness.frontends.dispatch import Array, Var
+from harness.frontends.dispatch import Value, Var
+from harness.frontends.onnx.declared import known_or_none, reduced_axes
 from harness.frontends.onnx.graph import Node
 from harness.frontends.onnx.registry import translates
 
@@ -48,9 +49,21 @@ def _reduced(mil_name: str, x: Var, axes: list[int], keepdims: int, node: Node) 
 
 def _by_input(mil_name: str) -> Callable[..., Var]:
     def reduce(
-        x: Var, axes: Array | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0, node: Node
+        x: Var, axes: Value | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0, node: Node
     ) -> Var:
-        chosen = [] if axes is None else sorted(int(axis) % len(x.shape) for axis in axes.reshape(-1))
+        known = known_or_none(axes)
+        if axes is not None and known is None:
+            rank = len(x.shape)
+            fitting = reduced_axes([int(s) for s in x.shape], node, int(axes.shape[0]), bool(keepdims))
+            result = _reduced(mil_name, x, fitting[0], keepdims, node)
+            # Several give the same shape: chosen when the model runs.
+            for chosen in fitting[1:]:
+                is_this = mb.equal(x=mb.mod(x=axes, y=np.int32(rank)), y=np.int32(chosen[0]))
+                is_this = mb.reshape(x=is_this, shape=[1] * max(1, len(result.shape)))
+                whole = mb.logical_or(x=is_this, y=np.zeros([int(s) for s in result.shape] or [1], bool))
+                result = mb.select(cond=whole, a=_reduced(mil_name, x, chosen, keepdims, node), b=result)
+            return result
+        chosen = [] if known is None else sorted(int(axis) % len(x.shape) for axis in known)
         if not chosen and noop_with_empty_axes:
             if mil_name not in ("reduce_mean", "reduce_sum", "reduce_max", "reduce_min", "reduce_prod"):
                 raise UnsupportedError("a reduction over no axis still transforms each element", received=mil_name)
@@ -94,6 +107,23 @@ def arg_min(x: Var, *, axis: int = 0, keepdims: int = 1, select_last_index: int 
 
 
 @translates("CumSum", since=11)
-def cumsum(x: Var, axis: int, *, exclusive: int = 0, reverse: int = 0) -> Var:
-    """Sums of what comes before, with or without the element itself."""
-    return mb.cumsum(x=x, axis=axis % len(x.shape), exclusive=bool(exclusive), reverse=bool(reverse))
+def cumsum(x: Var, axis: Value, *, exclusive: int = 0, reverse: int = 0, node: Node) -> Var:
+    """Sums of what comes before, with or without the element itself; of a computed axis, each one's sums are chosen
+    from."""
+    if node.input_dtype() not in ("float32", "float16", "int32", "int64"):
+        raise UnsupportedError("sums of this type may wrap", received=node.input_dtype())
+
+    def along(which: int) -> Var:
+        return mb.cumsum(x=x, axis=which, exclusive=bool(exclusive), reverse=bool(reverse))
+
+    rank = len(x.shape)
+    known = known_or_none(axis)
+    if known is not None:
+        return along(int(known[0]) % rank)
+    chosen = mb.mod(x=mb.reshape(x=axis, shape=[1] * rank), y=np.int32(rank))
+    nowhere = np.zeros([int(size) for size in x.shape], bool)
+    result = along(0)
+    for which in range(1, rank):
+        is_this = mb.logical_or(x=mb.equal(x=chosen, y=np.int32(which)), y=nowhere)
+        result = mb.select(cond=is_this, a=along(which), b=result)
+    return result
