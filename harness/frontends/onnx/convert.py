@@ -200,9 +200,7 @@ class Converter:
         graph = self.model.graph
         initializers = {tensor.name for tensor in graph.initializer}
         declared = [item for item in graph.input if item.name not in initializers]
-        empty = {
-            item.name: np.empty(type_.shape, type_.dtype) for item, type_ in map(_typed, declared) if is_empty(type_)
-        }
+        empty = {item.name: np.empty(0, type_.dtype) for item, type_ in map(_typed, declared) if is_empty(type_)}
         given = [item for item in declared if item.name not in empty]
         names = _FeatureNames()
         taken: set[str] = set()

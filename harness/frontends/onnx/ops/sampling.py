@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from harness.errors import UnsupportedError
@@ -38,7 +40,8 @@ def grid_sample(x: Var, grid: Var, *, align_corners: int = 0, mode: str = "linea
     batch, channels, *sizes = (int(size) for size in x.shape)
     spatial, outer = len(sizes), [int(size) for size in grid.shape[1:-1]]
     count = int(np.prod(outer))
-    flat, weights = None, None
+    flat: Any = None
+    weights: Any = None
     for axis, size in enumerate(sizes):
         last = spatial - 1 - axis
         place = mb.slice_by_index(

@@ -40,7 +40,9 @@ def test_nearest(coordinates: str, rounding: str) -> None:
         check(*resize(sizes=sizes, coordinate_transformation_mode=coordinates, nearest_mode=rounding))
 
 
-@pytest.mark.parametrize(("mode", "coordinates"), list(product(("linear", "cubic"), (*COORDINATES, "half_pixel_symmetric"))))
+@pytest.mark.parametrize(
+    ("mode", "coordinates"), list(product(("linear", "cubic"), (*COORDINATES, "half_pixel_symmetric")))
+)
 def test_interpolated(mode: str, coordinates: str) -> None:
     for scales in SCALES:
         if coordinates == "align_corners" and scales is SCALES[1]:
@@ -53,9 +55,7 @@ def test_interpolated(mode: str, coordinates: str) -> None:
 @pytest.mark.parametrize("scales", [[1, 1, 0.6, 1.5], [2, 1, 0.4, 0.6]])
 def test_align_corners_of_fractions(scales: list[float]) -> None:
     """A size that is no whole number, as ONNX has it."""
-    check(
-        *resize(scales=scales, mode="linear", coordinate_transformation_mode="align_corners"), evaluator="onnx"
-    )
+    check(*resize(scales=scales, mode="linear", coordinate_transformation_mode="align_corners"), evaluator="onnx")
 
 
 @pytest.mark.parametrize("mode", ["linear", "cubic"])
