@@ -74,8 +74,6 @@ def div(x: Var, y: Var, *, node: Node) -> Var:
 def mod(x: Var, y: Var, *, fmod: int = 0, node: Node) -> Var:
     """The remainder with y's sign, with ``fmod`` x's."""
     if not fmod:
-        if node.output_dtype() not in INTEGERS:
-            raise UnsupportedError("without fmod only integers have a remainder", received=node.output_dtype())
         return mb.mod(x=x, y=y)
     size = mb.mod(x=mb.abs(x=x), y=mb.abs(x=y))
     return mb.mul(x=size, y=mb.sign(x=x))

@@ -6,7 +6,8 @@ import numpy as np
 
 from harness.errors import UnsupportedError
 from harness.frontends.builder import mb
-from harness.frontends.dispatch import Array, Value, Var
+from harness.frontends.dispatch import Value, Var
+from harness.frontends.onnx.declared import declared_shape, known_or_none
 from harness.frontends.onnx.graph import Node
 from harness.frontends.onnx.registry import translates
 from harness.frontends.program import as_var
@@ -60,9 +61,12 @@ def _squeezed(x: Var, axes: tuple[int, ...] | None) -> Var:
 
 
 @translates("Squeeze", since=13)
-def squeeze(x: Var, axes: tuple[int, ...] | None = None) -> Var:
+def squeeze(x: Var, axes: Value | None = None, *, node: Node) -> Var:
     """Without axes of size 1."""
-    return _squeezed(x, axes)
+    known = known_or_none(axes)
+    if axes is not None and known is None:
+        return mb.reshape(x=x, shape=list(declared_shape(node, "axes")))
+    return _squeezed(x, None if known is None else tuple(int(axis) for axis in known))
 
 
 @translates("Squeeze")
@@ -77,9 +81,12 @@ def _unsqueezed(x: Var, axes: tuple[int, ...]) -> Var:
 
 
 @translates("Unsqueeze", since=13)
-def unsqueeze(x: Var, axes: tuple[int, ...]) -> Var:
+def unsqueeze(x: Var, axes: Value, *, node: Node) -> Var:
     """With new axes of size 1."""
-    return _unsqueezed(x, axes)
+    known = known_or_none(axes)
+    if known is None:
+        return mb.reshape(x=x, shape=list(declared_shape(node, "axes")))
+    return _unsqueezed(x, tuple(int(axis) for axis in known))
 
 
 @translates("Unsqueeze")
@@ -96,39 +103,46 @@ def transpose(x: Var, *, perm: tuple[int, ...] | None = None) -> Var:
 
 
 @translates("Concat", since=4)
-def concat(*values: Var, axis: int) -> Var:
-    """Along one axis."""
-    return mb.concat(values=list(values), axis=axis) if len(values) > 1 else values[0]
+def concat(*values: Value, axis: int) -> Var:
+    """Along one axis; parts without elements add nothing."""
+    full = [value for value in values if 0 not in value.shape]
+    return mb.concat(values=[as_var(value) for value in full], axis=axis) if len(full) > 1 else as_var(full[0])
 
 
-def _split(x: Var, axis: int, sizes: tuple[int, ...] | None, count: int) -> tuple[Var, ...]:
+def _split(x: Var, axis: int, sizes: tuple[int, ...] | None, count: int) -> tuple[Value, ...]:
     if sizes is None:
         size = int(x.shape[axis])
         each = -(-size // count)
         sizes = tuple(max(0, min(each, size - index * each)) for index in range(count))
-    if 0 in sizes:
-        raise UnsupportedError("Core ML has no tensors without elements", received=f"split {sizes}")
-    return (x,) if len(sizes) == 1 else tuple(mb.split(x=x, split_sizes=list(sizes), axis=axis))
+    full = [size for size in sizes if size]
+    parts = iter([x]) if len(full) == 1 else iter(mb.split(x=x, split_sizes=full, axis=axis))
+    # A part without elements is a constant: concatenations leave it out.
+    empty = [0 if other == axis % len(x.shape) else int(size) for other, size in enumerate(x.shape)]
+    return tuple(next(parts) if size else np.empty(empty, np.float32) for size in sizes)
 
 
 @translates("Split", since=13)
-def split(
-    x: Var, sizes: tuple[int, ...] | None = None, *, axis: int = 0, num_outputs: int = 0, node: Node
-) -> tuple[Var, ...]:
+def split(x: Var, sizes: Value | None = None, *, axis: int = 0, num_outputs: int = 0, node: Node) -> tuple[Value, ...]:
     """Parts of given sizes, or equal ones, of which the last may be smaller."""
-    return _split(x, axis, sizes, num_outputs or len(node.outputs))
+    known = known_or_none(sizes)
+    if sizes is not None and known is None:
+        shapes = [declared_shape(node, "split", index) for index in range(len(node.outputs))]
+        known = np.array([shape[axis] for shape in shapes])
+    parts = None if known is None else tuple(int(size) for size in known)
+    return _split(x, axis, parts, num_outputs or len(node.outputs))
 
 
 @translates("Split", since=2)
-def split_by_attribute(x: Var, *, axis: int = 0, split: tuple[int, ...] | None = None, node: Node) -> tuple[Var, ...]:
+def split_by_attribute(x: Var, *, axis: int = 0, split: tuple[int, ...] | None = None, node: Node) -> tuple[Value, ...]:
     """Parts of given sizes, or equal ones."""
     return _split(x, axis, split, len(node.outputs))
 
 
 @translates("Expand", since=8)
-def expand(x: Var, shape: Array) -> Var:
+def expand(x: Var, shape: Value, *, node: Node) -> Var:
     """Broadcast to a shape, whose sizes of 1 keep x's."""
-    wanted = [int(size) for size in shape.reshape(-1)]
+    known = known_or_none(shape)
+    wanted = [int(size) for size in (declared_shape(node, "shape") if known is None else known)]
     given = [int(size) for size in x.shape]
     rank = max(len(wanted), len(given))
     wanted, given = [1] * (rank - len(wanted)) + wanted, [1] * (rank - len(given)) + given
@@ -140,11 +154,15 @@ def expand(x: Var, shape: Array) -> Var:
 
 
 @translates("Tile", since=6)
-def tile(x: Var, repeats: tuple[int, ...]) -> Var:
+def tile(x: Var, repeats: Value, *, node: Node) -> Var:
     """Repeated along each axis."""
-    if 0 in repeats:
-        raise UnsupportedError("Core ML has no tensors without elements", received=repeats)
-    return mb.tile(x=x, reps=list(repeats))
+    known = known_or_none(repeats)
+    if known is None:
+        pairs = zip(declared_shape(node, "repeats"), x.shape, strict=True)
+        known = np.array([new // int(old) for new, old in pairs])
+    if 0 in known:
+        raise UnsupportedError("Core ML has no tensors without elements", received=known.tolist())
+    return mb.tile(x=x, reps=[int(count) for count in known])
 
 
 @translates("Shape")

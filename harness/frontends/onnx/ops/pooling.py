@@ -210,7 +210,7 @@ def lp_pool(
 ) -> Var:
     """(Sum of abs(x)**p of each window)**(1 / p)."""
     windows = _windows(x, kernel_shape, auto_pad, ceil_mode, dilations, pads, strides)
-    if p == 2 and not windows.is_dilated:
+    if p == 2 and len(kernel_shape) < 3 and not windows.is_dilated:
         return mb.l2_pool(x=x, kernel_sizes=windows.kernel, strides=windows.strides, **padding(windows.reach))
     powers = _power(mb.abs(x=x), p)
     if windows.is_dilated:

@@ -71,11 +71,9 @@ def _taps(place: Var, size: int, mode: str, padding: str, align: int) -> tuple[V
     if mode == "nearest":
         where = mb.round(x=where)
     low, high = (0.0, size - 1.0) if align else (-0.5, size - 0.5)
-    if padding == "border":
-        inside = mb.logical_and(
-            x=mb.greater_equal(x=where, y=like(where, low)), y=mb.less_equal(x=where, y=like(where, high))
-        )
-        where = mb.select(cond=inside, a=where, b=_clamped(where, size))
+    # Cubic taps are taken to the border one by one, as PyTorch and ONNX Runtime do.
+    if padding == "border" and mode != "cubic":
+        where = _clamped(where, size)
     elif padding == "reflection":
         where = _mirrored(where, low, high)
     first, last = {"nearest": (0, 0), "linear": (0, 1), "cubic": (-1, 2)}[mode]

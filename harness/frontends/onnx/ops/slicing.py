@@ -8,10 +8,12 @@ import numpy as np
 
 from harness.errors import UnsupportedError
 from harness.frontends.builder import mb
-from harness.frontends.dispatch import Array, Value, Var
+from harness.frontends.dispatch import Value, Var
+from harness.frontends.onnx.declared import declared_shape, known_or_none
 from harness.frontends.onnx.graph import Node
+from harness.frontends.onnx.ops.logic import where
 from harness.frontends.onnx.registry import translates
-from harness.frontends.program import as_var
+from harness.frontends.program import as_var, constant
 
 
 def _sliced(
@@ -42,11 +44,41 @@ def _sliced(
 
 @translates("Slice", since=10)
 def slice_(
-    x: Var, starts: tuple[int, ...], ends: tuple[int, ...], axes: tuple[int, ...] | None = None,
-    steps: tuple[int, ...] | None = None,
-) -> Var:  # fmt: skip
+    x: Var, starts: Value, ends: Value, axes: Value | None = None, steps: Value | None = None, *, node: Node
+) -> Var:
     """As Python slices of the named axes."""
-    return _sliced(x, starts, ends, axes, steps)
+    given = (starts, ends, axes, steps)
+    known = [None if value is None else known_or_none(value) for value in given]
+    if any(value is not None and found is None for value, found in zip(given, known, strict=True)):
+        return _picked(x, starts, axes, steps, node)
+    tuples = [None if found is None else tuple(int(item) for item in found) for found in known]
+    assert tuples[0] is not None
+    assert tuples[1] is not None
+    return _sliced(x, tuples[0], tuples[1], tuples[2], tuples[3])
+
+
+def _picked(x: Var, starts: Value, axes: Value | None, steps: Value | None, node: Node) -> Var:
+    """Of computed bounds: the declared shape tells how many rows of each axis there are, and each is picked."""
+    declared = declared_shape(node, "starts")
+    rank, count = len(x.shape), int(starts.shape[0])
+    if 0 in declared:
+        raise UnsupportedError("Core ML has no tensors without elements", received=declared)
+    named: Value = np.arange(count, dtype=np.int32) if axes is None else axes
+    where = mb.mod(x=as_var(named), y=np.int32(rank))
+    for axis, length in enumerate(declared):
+        size = int(x.shape[axis])
+        is_here = mb.cast(x=mb.equal(x=where, y=np.int32(axis)), dtype="int32")
+        start = mb.reduce_sum(x=mb.mul(x=is_here, y=as_var(starts)), axes=[0], keep_dims=True)
+        step: Value = np.ones(1, np.int32)
+        if steps is not None:
+            # 1 where the axis is not named.
+            less = mb.sub(x=as_var(steps), y=np.int32(1))
+            step = mb.add(x=mb.reduce_sum(x=mb.mul(x=is_here, y=less), axes=[0], keep_dims=True), y=np.int32(1))
+        start = mb.select(cond=mb.less(x=start, y=np.int32(0)), a=mb.add(x=start, y=np.int32(size)), b=start)
+        start = mb.minimum(x=mb.maximum(x=start, y=np.int32(0)), y=np.int32(size - 1))
+        rows = mb.add(x=start, y=mb.mul(x=np.arange(length, dtype=np.int32), y=as_var(step)))
+        x = mb.gather(x=x, indices=rows, axis=axis)
+    return x
 
 
 @translates("Slice")
@@ -121,39 +153,51 @@ def scatter_nd(x: Var, indices: Value, updates: Var, *, reduction: str = "none")
 
 
 @translates("TopK", since=11)
-def top_k(x: Var, k: int, *, axis: int = -1, largest: int = 1, sorted: int = 1, node: Node) -> tuple[Var, Var]:  # noqa: A002
+def top_k(x: Var, k: Value, *, axis: int = -1, largest: int = 1, sorted: int = 1, node: Node) -> tuple[Var, Var]:  # noqa: A002
     """The greatest (or least) of an axis, and where they are."""
     if node.input_dtype() not in ("float32", "float16", "int32", "int64"):
         raise UnsupportedError("MIL sorts floats and int32", received=node.input_dtype())
-    values, indices = mb.topk(x=x, k=k, axis=axis, ascending=not largest)
+    known = known_or_none(k)
+    count = declared_shape(node, "k")[axis] if known is None else int(known[0])
+    values, indices = mb.topk(x=x, k=count, axis=axis, ascending=not largest)
     return values, indices
 
 
 @translates("TopK", since=10)
-def top_k_greatest(x: Var, k: int, *, axis: int = -1, node: Node) -> tuple[Var, Var]:
+def top_k_greatest(x: Var, k: Value, *, axis: int = -1, node: Node) -> tuple[Var, Var]:
     """The greatest of an axis, and where they are."""
     return top_k(x, k, axis=axis, node=node)
 
 
 @translates("OneHot", since=9)
-def one_hot(indices: Value, depth: int, values: Array, *, axis: int = -1, node: Node) -> Var:
+def one_hot(indices: Value, depth: Value, values: Value, *, axis: int = -1, node: Node) -> Var:
     """values[1] where the index along the new axis is the value, else values[0]."""
-    if node.input_dtype() in ("float32", "float16") and not isinstance(indices, np.ndarray):
-        indices = mb.cast(x=indices, dtype="int32")
-    whole = _positive(indices.astype(np.int32) if isinstance(indices, np.ndarray) else indices, depth)
-    kind = np.float32 if values.dtype.kind == "f" else np.int32
-    return mb.one_hot(
-        indices=as_var(whole), one_hot_vector_size=depth, axis=axis, on_value=kind(values[1]), off_value=kind(values[0])
-    )
+    known = known_or_none(depth)
+    rank = len(indices.shape) + 1
+    size = declared_shape(node, "depth")[axis % rank] if known is None else int(known[0])
+    x = as_var(indices)
+    if node.input_dtype() in ("float32", "float16"):
+        x = mb.cast(x=x, dtype="int32")
+    x = mb.expand_dims(x=_positive(x, size), axes=[axis % rank])
+    shape = [-1 if other == axis % rank else 1 for other in range(rank)]
+    is_hot = mb.equal(x=x, y=np.arange(size, dtype=np.int32).reshape(shape))
+    off, on = mb.split(x=as_var(values), num_splits=2, axis=0)
+    off, on = (mb.reshape(x=value, shape=[1] * rank) for value in (off, on))
+    return where(is_hot, on, off)
 
 
 @translates("Trilu", since=14)
-def trilu(x: Var, k: int = 0, *, upper: int = 1, node: Node) -> Var:
+def trilu(x: Var, k: Value | None = None, *, upper: int = 1, node: Node) -> Var:
     """Zeros below (or above) the k-th diagonal."""
     rows, columns = (int(size) for size in x.shape[-2:])
-    mask = np.triu(np.ones((rows, columns), bool), k) if upper else np.tril(np.ones((rows, columns), bool), k)
+    diagonal = np.arange(columns)[None, :] - np.arange(rows)[:, None]
+    known = np.zeros(1, np.int64) if k is None else known_or_none(k)
+    if known is None:
+        compare = mb.greater_equal if upper else mb.less_equal
+        mask = compare(x=diagonal.astype(np.int32), y=mb.reshape(x=k, shape=[1, 1]))
+    else:
+        mask = constant(diagonal >= known[0] if upper else diagonal <= known[0])
     if node.input_dtype() == "bool":
         return mb.logical_and(x=x, y=mask)
-    if node.input_dtype() in ("float32", "float16"):
-        return mb.select(cond=np.broadcast_to(mask, [int(s) for s in x.shape]).copy(), a=x, b=np.float32(0))
-    return mb.mul(x=x, y=mask.astype(np.int32))
+    zero = constant(np.zeros([1] * len(x.shape), np.float32 if node.input_dtype().startswith("f") else np.int32))
+    return where(mb.reshape(x=mask, shape=[1] * (len(x.shape) - 2) + [rows, columns]), x, zero)
