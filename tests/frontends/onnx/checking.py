@@ -37,7 +37,11 @@ def node_model(
         [numpy_helper.from_array(value, name) for name, value in arrays.items() if name not in given],
     )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid(domain, opset)], ir_version=8)
-    return onnx.shape_inference.infer_shapes(proto, data_prop=True), given
+    proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    for value in proto.graph.output:
+        if value.type.WhichOneof("value") is None:  # ONNX does not infer GroupNormalization's
+            value.type.CopyFrom(proto.graph.input[0].type)
+    return proto, given
 
 
 def reference(proto: Any, inputs: dict[str, Any], evaluator: str) -> list[Any]:

@@ -108,13 +108,6 @@ def group_normalization(
     return _scaled(normed, _along_channels(scale, rank), _along_channels(bias, rank))
 
 
-@translates("GroupNormalization", since=18)
-def group_normalization_of_groups(x: Var, scale: Value, bias: Value, *, num_groups: int, epsilon: float = 1e-5) -> Var:
-    """Before opset 21 scale and bias are of each group."""
-    normed = _scaled(_grouped(x, num_groups, epsilon), _along_channels(scale, 3), _along_channels(bias, 3))
-    return _restored(normed, x)
-
-
 @translates("LayerNormalization", since=17)
 def layer_normalization(
     x: Var, scale: Value, bias: Value | None = None, *, axis: int = -1, epsilon: float = 1e-5,

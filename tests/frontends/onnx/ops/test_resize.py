@@ -20,7 +20,7 @@ ROUNDING = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 
 
 def resize(opset: int = 19, image: Any = IMAGE, scales: Any = None, sizes: Any = None, **attributes: Any) -> Any:
-    inputs = [image, None if opset < 13 else None, None, None]
+    inputs = [image, None, None, None]
     if opset < 13:
         inputs[1] = inputs[2] = np.zeros(0, np.float32)
     if scales is not None:
