@@ -185,14 +185,18 @@ def identity(x: Value) -> Value:
 
 
 @translates("Dropout", since=12)
-def dropout(x: Value, ratio: Value | None = None, training: bool = False, *, seed: int = 0, node: Node) -> Value:
-    """x: nothing is dropped when a model is used."""
-    if training or node.wants(1):
-        raise UnsupportedError("dropout while training is random", received="training_mode or a mask")
-    return x
+def dropout(
+    x: Value, ratio: Value | None = None, training: bool = False, *, seed: int = 0, node: Node
+) -> tuple[Value, ...]:
+    """x: nothing is dropped when a model is used, and the mask says so."""
+    if training and not (isinstance(ratio, np.ndarray) and not ratio.reshape(())):
+        raise UnsupportedError("dropout while training is random", received="training_mode")
+    return (x, np.ones([int(size) for size in x.shape], bool)) if node.wants(1) else (x,)
 
 
 @translates("Dropout")
-def dropout_by_attribute(x: Value, *, ratio: float = 0.5, node: Node) -> Value:
+def dropout_by_attribute(x: Value, *, ratio: float = 0.5, node: Node) -> tuple[Value, ...]:
     """x: nothing is dropped when a model is used."""
-    return dropout(x, node=node)
+    if node.wants(1):
+        raise UnsupportedError("masks of dropout before opset 12 have the type of x", received="a mask")
+    return (x,)

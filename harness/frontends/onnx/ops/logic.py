@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from harness.errors import UnsupportedError
@@ -106,9 +108,49 @@ def cast_like(x: Var, like: Value, *, saturate: int = 1, round_mode: str = "up",
 def bit_shift(x: Var, y: Var, *, direction: str, node: Node) -> Var:
     """By powers of two; types whose values int32 holds."""
     dtype = node.input_dtype()
-    if not dtype.startswith("u") or dtype not in NARROW:
-        raise UnsupportedError("int32 does not hold the shifted value", received=dtype, supported="uint8, uint16")
-    factor = mb.cast(x=mb.round(x=mb.exp2(x=mb.cast(x=y, dtype="fp32"))), dtype="int32")
-    if direction == "RIGHT":
-        return mb.floor_div(x=x, y=factor)
-    return wrapped(mb.mul(x=x, y=factor), dtype)
+    if dtype != "uint8":
+        raise UnsupportedError("int32 does not hold every shifted value", received=dtype, supported="uint8")
+    bits = NARROW[dtype][0]
+    # By as many bits as there are, or more, everything is shifted out.
+    factor = mb.cast(x=mb.round(x=mb.exp2(x=mb.cast(x=mb.minimum(x=y, y=np.int32(14)), dtype="fp32"))), dtype="int32")
+    shifted = mb.floor_div(x=x, y=factor) if direction == "RIGHT" else wrapped(mb.mul(x=x, y=factor), dtype)
+    return mb.select(cond=mb.less(x=y, y=np.int32(bits)), a=shifted, b=mb.mul(x=shifted, y=np.int32(0)))
+
+
+_BITS = {"int8": 8, "uint8": 8, "int16": 16, "uint16": 16, "int32": 31, "uint32": 31}
+
+
+def _bitwise(operator: str, combine: str) -> None:
+    """By arithmetic on each bit: floor division and remainder work on two's complement, of which the sign is the
+    last bit (x = sum of bits - sign * 2**n)."""
+
+    def translate(x: Var, y: Var, *, node: Node) -> Var:
+        dtype = node.input_dtype()
+        if dtype not in _BITS or dtype == "uint32":
+            raise UnsupportedError("int32 does not hold every bit", received=dtype, supported=sorted(_BITS))
+        total: Any = None
+        count = _BITS[dtype]
+        for bit in range(count):
+            both = [mb.mod(x=mb.floor_div(x=value, y=np.int32(1 << bit)), y=np.int32(2)) for value in (x, y)]
+            part = mb.mul(x=_combined(combine, both[0], both[1]), y=np.int32(1 << bit))
+            total = part if total is None else mb.add(x=total, y=part)
+        if dtype == "int32":
+            signs = [mb.cast(x=mb.less(x=value, y=np.int32(0)), dtype="int32") for value in (x, y)]
+            sign = _combined(combine, signs[0], signs[1])
+            return mb.add(x=total, y=mb.mul(x=sign, y=np.int32(-(2**31))))
+        return wrapped(total, dtype)
+
+    translates(operator, since=18)(translate)
+
+
+def _combined(combine: str, a: Var, b: Var) -> Var:
+    """Of bits that are 0 or 1."""
+    if combine == "and":
+        return mb.mul(x=a, y=b)
+    if combine == "or":
+        return mb.maximum(x=a, y=b)
+    return mb.abs(x=mb.sub(x=a, y=b))
+
+
+for _operator, _combine in (("BitwiseAnd", "and"), ("BitwiseOr", "or"), ("BitwiseXor", "xor")):
+    _bitwise(_operator, _combine)
