@@ -183,13 +183,13 @@ def conv_transpose(
         whole = (int(x.shape[axis + 2]) - 1) * steps[axis] + extent + extra[axis]
         if wanted is not None or auto_pad in ("SAME_UPPER", "SAME_LOWER"):
             size = wanted[axis] if wanted is not None else int(x.shape[axis + 2]) * steps[axis]
-            if size > whole:
+            if size > whole and auto_pad in ("SAME_UPPER", "SAME_LOWER"):
                 raise UnsupportedError(
                     "a size that no window reaches, on which runtimes do not agree",
                     received=f"size {size}, auto_pad {auto_pad}",
                     supported=f"at most {whole}",
                 )
-            total = whole - size
+            total = max(0, whole - size)
             # The specification puts the odd rest at the begin unless SAME_UPPER is asked for.
             begin = total // 2 if auto_pad == "SAME_UPPER" else total - total // 2
         else:

@@ -56,7 +56,7 @@ def test_conv_transpose(shape: Any, weight: Any, attributes: Any, constants: int
 def test_sizes_that_are_refused() -> None:
     """Windows less than the stride: ONNX's evaluator and ONNX Runtime differ."""
     inputs = [normal(1, 4, 4, 5), normal(4, 3, 3, 2)]
-    for given in ({"auto_pad": "SAME_UPPER"}, {"output_shape": [13, 16]}):
+    for given in ({"auto_pad": "SAME_UPPER"}, {"auto_pad": "SAME_UPPER", "output_shape": [13, 16]}):
         with pytest.raises(UnsupportedError, match="no window reaches"):
             converted(*node_model("ConvTranspose", inputs, 1, 11, strides=[2, 3], **given))
 
