@@ -71,6 +71,6 @@ def check(proto: Any, inputs: dict[str, Any], tolerance: float = 1e-4, evaluator
     expected = reference(proto, inputs, evaluator)
     found = converted(proto, inputs)
     for wanted, got in zip(expected, found, strict=True):
-        assert got.shape == (wanted.shape or (1,))
+        assert got.shape in (wanted.shape, wanted.shape or (1,))
         np.testing.assert_allclose(got.astype(np.float64), wanted.astype(np.float64), rtol=tolerance, atol=tolerance)
     assert max(np.abs(wanted.astype(np.float64)).max() for wanted in expected) > 10 * tolerance
