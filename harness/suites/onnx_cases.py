@@ -188,10 +188,13 @@ def _tensor(path: Path) -> Any:
 
 def _array(value: Any, numpy_helper: Any) -> Any:
     if hasattr(value, "data_type"):
-        return numpy_helper.to_array(value)
+        value = numpy_helper.to_array(value)
     if isinstance(value, list):
         raise TypeError("sequences are not tensors")
-    return np.asarray(value)
+    array = np.asarray(value)
+    if array.dtype.kind == "V":  # narrow types that numpy does not compute with
+        return array.astype(np.int32 if "int" in array.dtype.name else np.float32)
+    return array
 
 
 def _promoted(model: Any, data: list[tuple[dict[str, Any], list[Any]]]) -> tuple[Any, list[Any]]:

@@ -35,8 +35,20 @@ from harness.tensors import Array, TensorSpec
 
 # What MIL computes with; narrow and wide integers are int32 in the program.
 COMPUTED = frozenset(
-    {"float32", "float16", "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"}
-)
+    {
+        "float32", "float16", "bool", "int2", "int4", "int8", "int16", "int32", "int64", "uint2", "uint4", "uint8",
+        "uint16", "uint32", "uint64",
+    }
+)  # fmt: skip
+# Floats of which float32 holds every value: taken as float32 where the model only casts them.
+_HELD_BY_FLOAT32 = frozenset(
+    {
+        "bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu",
+        "float4_e2m1fn",
+    }
+)  # fmt: skip
+_CASTS = frozenset({"Cast", "CastLike"})
+_UNKNOWN = ValueType("")
 _NOT_FOLDED = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial", "Dropout"}
 )
@@ -127,7 +139,8 @@ def _refuse_unsupported(model: OnnxModel) -> None:
     initializers = {tensor.name for tensor in model.graph.initializer}
     for item in model.graph.input:
         type_ = value_type(item.type)
-        if item.name not in initializers and (type_.dtype not in COMPUTED or type_.shape is None):
+        is_known = type_.dtype in COMPUTED or _is_only_cast(model.graph, item.name, type_)
+        if item.name not in initializers and (not is_known or type_.shape is None):
             problems.append(f"input {item.name!r} is of type {type_.dtype}, shape {type_.shape}")
         elif item.name not in initializers and type_.shape and 0 in type_.shape and not is_empty(type_):
             problems.append(f"input {item.name!r} holds no element, shape {type_.shape}")
@@ -156,12 +169,24 @@ def _find_problems(
             problems.append(f"{where} has no translation" + (f" (domain {node.domain})" if node.domain else ""))
         else:
             for name in (*node.input, *node.output):
+                if (
+                    node.op_type in _CASTS
+                    and name in node.input
+                    and types.get(name, _UNKNOWN).dtype in _HELD_BY_FLOAT32
+                ):
+                    continue
                 dtype = types[name].dtype if name in types and name not in constants else ""
                 if dtype and dtype not in COMPUTED:
                     problems.append(f"{where} computes with {dtype}")
                     break
         for subgraph in inner:
             _find_problems(model, subgraph, constants, types, problems)
+
+
+def _is_only_cast(graph: Any, name: str, type_: ValueType) -> bool:
+    """Whether an input is of narrow floats, which nothing computes with before they are cast."""
+    readers = [node for node in all_nodes(graph) if name in node.input]
+    return type_.dtype in _HELD_BY_FLOAT32 and all(node.op_type in _CASTS for node in readers)
 
 
 def _typed(item: Any) -> tuple[Any, ValueType]:
@@ -210,7 +235,8 @@ class Converter:
         for item in given:
             type_ = value_type(item.type)
             assert type_.shape is not None
-            specs.append(TensorSpec(names.inputs[item.name], type_.shape, type_.dtype))
+            dtype = "float32" if type_.dtype in _HELD_BY_FLOAT32 else type_.dtype
+            specs.append(TensorSpec(names.inputs[item.name], type_.shape, dtype))
         renamed = {(names.inputs.get(name, name), axis): bounds for (name, axis), bounds in (ranges or {}).items()}
         builder = ProgramBuilder(specs, target, renamed)
         with builder.building() as values:

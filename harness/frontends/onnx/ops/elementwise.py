@@ -24,8 +24,11 @@ TRANSLATIONS.directly(
 )  # fmt: skip
 
 # Bits and sign of the integers that are narrower than int32.
-NARROW = {"int8": (8, True), "int16": (16, True), "uint8": (8, False), "uint16": (16, False)}
-INTEGERS = frozenset({"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"})
+NARROW = {
+    "int2": (2, True), "int4": (4, True), "int8": (8, True), "int16": (16, True),
+    "uint2": (2, False), "uint4": (4, False), "uint8": (8, False), "uint16": (16, False),
+}  # fmt: skip
+INTEGERS = frozenset({*NARROW, "int32", "int64", "uint32", "uint64"})
 
 
 def wrapped(x: Var, dtype: str) -> Var:

@@ -83,6 +83,8 @@ _MIL_TYPES = {"float32": "fp32", "float16": "fp16", "bool": "bool", "int32": "in
 
 
 def _converted(x: Var, given: str, wanted: str) -> Var:
+    if given.startswith(("bfloat", "float8", "float4")):
+        given = "float32"  # as the frontend takes such inputs
     if wanted in _MIL_TYPES:
         return x if given == wanted else mb.cast(x=x, dtype=_MIL_TYPES[wanted])
     if wanted in NARROW and given in (*NARROW, "bool", "int32", "int64"):

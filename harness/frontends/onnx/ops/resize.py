@@ -12,6 +12,7 @@ import numpy as np
 from harness.errors import UnsupportedError
 from harness.frontends.builder import mb
 from harness.frontends.dispatch import Array, Value, Var
+from harness.frontends.onnx.declared import declared_shape, known_or_none
 from harness.frontends.onnx.graph import Node
 from harness.frontends.onnx.registry import translates
 
@@ -254,7 +255,7 @@ def resize(
     x: Var,
     roi: Value | None = None,
     scales: Array | None = None,
-    sizes: Array | None = None,
+    sizes: Value | None = None,
     *,
     antialias: int = 0,
     axes: tuple[int, ...] | None = None,
@@ -279,9 +280,15 @@ def resize(
         if not isinstance(roi, np.ndarray):
             raise UnsupportedError("the region of interest must be a constant", received="a value that is computed")
         regions = [(float(roi[at]), float(roi[at + len(chosen)])) for at in range(len(chosen))]
-    if sizes is not None and sizes.size:
+    known = known_or_none(sizes)
+    if sizes is not None and known is None:
+        if keep_aspect_ratio_policy != "stretch":
+            raise UnsupportedError("computed sizes that keep the aspect ratio", received=keep_aspect_ratio_policy)
+        shape = declared_shape(node, "sizes")
+        known = np.array([shape[axis] for axis in chosen])
+    if known is not None and known.size:
         given = [_static(x.shape[axis]) for axis in chosen]
-        wanted = [int(size) for size in sizes]
+        wanted = [int(size) for size in known]
         factors = [new / old for new, old in zip(wanted, given, strict=True)]
         if keep_aspect_ratio_policy != "stretch":
             factor = min(factors) if keep_aspect_ratio_policy == "not_larger" else max(factors)
