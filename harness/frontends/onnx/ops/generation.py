@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from harness.errors import UnsupportedError
-from harness.frontends.builder import mb
+from harness.frontends.builder import like, mb
 from harness.frontends.dispatch import Array, Value, Var
 from harness.frontends.onnx.declared import declared_shape, known_or_none
 from harness.frontends.onnx.graph import Node, dtype_name
+from harness.frontends.onnx.ops.elementwise import INTEGERS
+from harness.frontends.onnx.ops.slicing import as_numbers
 from harness.frontends.onnx.registry import translates
 from harness.frontends.program import as_var
 
@@ -28,7 +30,7 @@ def eye_like(x: Value, *, dtype: int = 0, k: int = 0, node: Node) -> Value:
     """Ones on the k-th diagonal of a matrix of x's shape."""
     rows, columns = (int(size) for size in x.shape)
     kind = dtype_name(dtype) if dtype else node.input_dtype()
-    if kind not in ("float32", "float16", "int32", "int64", "bool"):
+    if kind not in ("float32", "float16", "bool", *INTEGERS):
         raise UnsupportedError("a matrix of this type", received=kind)
     return np.eye(rows, columns, k, dtype=kind)
 
@@ -38,9 +40,8 @@ def range_(start: Value, limit: Value, delta: Value, *, node: Node) -> Var:
     """From start to limit by delta; how many is declared, or computed when the model runs."""
     shape = node.output_shape()
     first, step = as_var(start), as_var(delta)
-    is_float = node.input_dtype() in ("float32", "float16")
     if shape is not None and shape[0] is not None:
-        index: Value = np.arange(shape[0], dtype=np.float32 if is_float else np.int32)
+        index = like(step, np.arange(shape[0]))
         return mb.add(x=mb.mul(x=index, y=step), y=first)
     return mb.range_1d(start=first, end=as_var(limit), step=step)
 
@@ -65,7 +66,7 @@ def compress(x: Var, condition: Var, *, axis: int | None = None) -> Var:
     if axis is None:
         x, axis = mb.reshape(x=x, shape=[-1]), 0
     kept = mb.squeeze(x=mb.non_zero(x=mb.cast(x=condition, dtype="int32")), axes=[1])
-    return mb.gather(x=x, indices=kept, axis=axis)
+    return as_numbers(lambda x: mb.gather(x=x, indices=kept, axis=axis), x)
 
 
 @translates("CumProd", since=26)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from harness.errors import UnsupportedError
-from harness.frontends.builder import mb
+from harness.frontends.builder import like, mb
 from harness.frontends.dispatch import Value, Var
 from harness.frontends.onnx.graph import Node
 from harness.frontends.onnx.registry import translates
@@ -15,9 +15,8 @@ from harness.frontends.program import as_var
 @translates("MatMul")
 def matmul(x: Value, y: Value, *, node: Node) -> Var:
     """As numpy.matmul; vectors are matrices of one row or column."""
-    if node.input_dtype() not in ("float32", "float16"):
-        raise UnsupportedError("MIL multiplies matrices of floats", received=node.input_dtype())
-    if isinstance(y, np.ndarray) and y.ndim == 2 and not isinstance(x, np.ndarray) and len(x.shape) >= 2:
+    is_float = node.input_dtype() in ("float32", "float16")
+    if is_float and isinstance(y, np.ndarray) and y.ndim == 2 and not isinstance(x, np.ndarray) and len(x.shape) >= 2:
         return mb.linear(x=x, weight=np.ascontiguousarray(y.T)) if len(x.shape) <= 3 else mb.matmul(x=x, y=y)
     x, y = as_var(x), as_var(y)
     is_row, is_column = len(x.shape) == 1, len(y.shape) == 1
@@ -34,9 +33,15 @@ def gemm(
     transB: int = 0, broadcast: int = 1, node: Node,  # noqa: N803
 ) -> Var:  # fmt: skip
     """alpha * A' B' + beta * C."""
-    if node.input_dtype() not in ("float32", "float16"):
-        raise UnsupportedError("MIL multiplies matrices of floats", received=node.input_dtype())
-    if isinstance(b, np.ndarray) and not transA and (c is None or (isinstance(c, np.ndarray) and c.ndim <= 1)):
+    is_float = node.input_dtype() in ("float32", "float16")
+    if not is_float and (alpha != int(alpha) or beta != int(beta)):
+        raise UnsupportedError("integers times a fraction", received=f"alpha={alpha}, beta={beta}")
+    if (
+        is_float
+        and isinstance(b, np.ndarray)
+        and not transA
+        and (c is None or (isinstance(c, np.ndarray) and c.ndim <= 1))
+    ):
         weight = b * np.float32(alpha) if alpha != 1.0 else b
         weight = weight if transB else weight.T
         width = weight.shape[0]
@@ -46,8 +51,8 @@ def gemm(
         return mb.linear(x=a, weight=np.ascontiguousarray(weight), **keywords)
     result = mb.matmul(x=a, y=as_var(b), transpose_x=bool(transA), transpose_y=bool(transB))
     if alpha != 1.0:
-        result = mb.mul(x=result, y=np.float32(alpha))
+        result = mb.mul(x=result, y=like(result, alpha))
     if c is None:
         return result
     addend = as_var(c)
-    return mb.add(x=result, y=addend if beta == 1.0 else mb.mul(x=addend, y=np.float32(beta)))
+    return mb.add(x=result, y=addend if beta == 1.0 else mb.mul(x=addend, y=like(addend, beta)))

@@ -115,6 +115,8 @@ def _split(x: Var, axis: int, sizes: tuple[int, ...] | None, count: int) -> tupl
         each = -(-size // count)
         sizes = tuple(max(0, min(each, size - index * each)) for index in range(count))
     full = [size for size in sizes if size]
+    if not full:
+        raise UnsupportedError("Core ML has no tensors without elements", received=f"split {sizes}")
     parts = iter([x]) if len(full) == 1 else iter(mb.split(x=x, split_sizes=full, axis=axis))
     # A part without elements is a constant: concatenations leave it out.
     empty = [0 if other == axis % len(x.shape) else int(size) for other, size in enumerate(x.shape)]

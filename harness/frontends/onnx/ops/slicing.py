@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from harness.errors import UnsupportedError
-from harness.frontends.builder import mb
+from harness.frontends.builder import dtype_of, mb
 from harness.frontends.dispatch import Value, Var
 from harness.frontends.onnx.declared import declared_shape, known_or_none
 from harness.frontends.onnx.graph import Node
+from harness.frontends.onnx.ops.elementwise import wrapped
 from harness.frontends.onnx.ops.logic import where
 from harness.frontends.onnx.registry import translates
 from harness.frontends.program import as_var, constant
@@ -89,74 +91,131 @@ def slice_by_attributes(
     return _sliced(x, starts, ends, axes, None)
 
 
-def _positive(indices: Value, size: Any) -> Value:
-    """Indices counted from the begin."""
+def _positive(indices: Value, x: Value, axis: int) -> Value:
+    """Indices of an axis counted from its begin."""
+    size = x.shape[axis]
+    if not isinstance(size, int | np.integer):
+        if isinstance(indices, np.ndarray) and (indices >= 0).all():
+            return indices.astype(np.int32)
+        sizes = mb.slice_by_index(x=mb.shape(x=x), begin=[axis], end=[axis + 1], squeeze_mask=[True])
+        return _wrapped_around(as_var(indices), sizes)
+    return _wrapped_around(indices, np.int32(size))
+
+
+def _wrapped_around(indices: Value, size: Any) -> Value:
     if isinstance(indices, np.ndarray):
-        return np.where(indices < 0, indices + int(size), indices).astype(np.int32)
-    wrapped = mb.add(x=indices, y=np.int32(size))
-    return mb.select(cond=mb.less(x=indices, y=np.int32(0)), a=wrapped, b=indices)
+        return np.where(indices < 0, indices + size, indices).astype(np.int32)
+    return mb.select(cond=mb.less(x=indices, y=np.int32(0)), a=mb.add(x=indices, y=size), b=indices)
+
+
+def _tuples(indices: Value, x: Var, batch_dims: int = 0) -> Value:
+    """Tuples of indices, each counted from the begin of its axis."""
+    depth = int(indices.shape[-1])
+    sizes = x.shape[batch_dims : batch_dims + depth]
+    if not all(isinstance(size, int | np.integer) for size in sizes):
+        raise UnsupportedError("tuples of indices into flexible axes", received=[str(size) for size in sizes])
+    return _wrapped_around(indices, np.array([int(size) for size in sizes], np.int32))
+
+
+def as_numbers(operation: Callable[..., Var], x: Var, *more: Var) -> Var:
+    """By an operation that MIL does not have for bool."""
+    if dtype_of(x) != "bool":
+        return operation(x, *more)
+    return mb.cast(x=operation(*(mb.cast(x=value, dtype="int32") for value in (x, *more))), dtype="bool")
 
 
 @translates("Gather")
-def gather(x: Var, indices: Value, *, axis: int = 0, node: Node) -> Var:
+def gather(x: Var, indices: Value, *, axis: int = 0) -> Var:
     """Slices of an axis at indices, which may be negative."""
     axis %= len(x.shape)
-    return mb.gather(x=x, indices=_positive(indices, x.shape[axis]), axis=axis)
+    positive = _positive(indices, x, axis)
+    return as_numbers(lambda x: mb.gather(x=x, indices=positive, axis=axis), x)
 
 
 @translates("GatherElements", since=11)
 def gather_elements(x: Var, indices: Value, *, axis: int = 0) -> Var:
     """One element for each index."""
     axis %= len(x.shape)
-    return mb.gather_along_axis(x=x, indices=_positive(indices, x.shape[axis]), axis=axis)
+    positive = _positive(indices, x, axis)
+    sizes, wanted = ([value.shape[other] for other in range(len(x.shape)) if other != axis] for value in (x, indices))
+    if sizes != wanted and all(isinstance(size, int | np.integer) for size in (*x.shape, *wanted)):
+        # MIL wants as many on the other axes, where ONNX takes the first of them.
+        end = [int((x if other == axis else indices).shape[other]) for other in range(len(x.shape))]
+        x = mb.slice_by_index(x=x, begin=[0] * len(end), end=end)
+    return as_numbers(lambda x: mb.gather_along_axis(x=x, indices=positive, axis=axis), x)
 
 
 @translates("GatherND", since=11)
 def gather_nd(x: Var, indices: Value, *, batch_dims: int = 0) -> Var:
     """Slices at tuples of indices."""
-    depth = int(indices.shape[-1])
-    sizes = np.array([int(size) for size in x.shape[batch_dims : batch_dims + depth]], np.int32)
-    if isinstance(indices, np.ndarray):
-        positive: Value = np.where(indices < 0, indices + sizes, indices).astype(np.int32)
-    else:
-        positive = mb.select(cond=mb.less(x=indices, y=np.int32(0)), a=mb.add(x=indices, y=sizes), b=indices)
-    return mb.gather_nd(x=x, indices=positive, batch_dims=batch_dims)
+    positive = _tuples(indices, x, batch_dims)
+    return as_numbers(lambda x: mb.gather_nd(x=x, indices=positive, batch_dims=batch_dims), x)
 
 
 _MODES = {"none": "update", "add": "add", "mul": "mul", "max": "max", "min": "min"}
 
 
 @translates("ScatterElements", since=11)
-def scatter_elements(x: Var, indices: Value, updates: Var, *, axis: int = 0, reduction: str = "none") -> Var:
+def scatter_elements(
+    x: Var, indices: Value, updates: Var, *, axis: int = 0, reduction: str = "none", node: Node
+) -> Var:
     """x with elements of an axis replaced, or combined, at indices."""
     axis %= len(x.shape)
-    return mb.scatter_along_axis(
-        data=x, indices=_positive(indices, x.shape[axis]), updates=updates, axis=axis, mode=_MODES[reduction]
-    )
+    positive, mode = _positive(indices, x, axis), _MODES[reduction]
+
+    sizes, wanted = ([value.shape[other] for other in range(len(x.shape)) if other != axis] for value in (x, indices))
+
+    def scattered(data: Var, updates: Var) -> Var:
+        if sizes == wanted or not all(isinstance(size, int | np.integer) for size in (*x.shape, *indices.shape)):
+            return mb.scatter_along_axis(data=data, indices=positive, updates=updates, axis=axis, mode=mode)
+        # MIL wants as many on the other axes, where ONNX takes the first of them: each element by its whole position.
+        shape = [int(size) for size in indices.shape]
+        places: list[Any] = list(np.indices(shape, np.int32))
+        places[axis] = as_var(positive)
+        return mb.scatter_nd(data=data, indices=mb.stack(values=places, axis=len(shape)), updates=updates, mode=mode)
+
+    return wrapped(as_numbers(scattered, x, updates), node.output_dtype() if reduction in ("add", "mul") else "")
 
 
 @translates("Scatter")
-def scatter(x: Var, indices: Value, updates: Var, *, axis: int = 0) -> Var:
+def scatter(x: Var, indices: Value, updates: Var, *, axis: int = 0, node: Node) -> Var:
     """What ScatterElements was called before opset 11."""
-    return scatter_elements(x, indices, updates, axis=axis)
+    return scatter_elements(x, indices, updates, axis=axis, node=node)
 
 
 @translates("ScatterND", since=11)
-def scatter_nd(x: Var, indices: Value, updates: Var, *, reduction: str = "none") -> Var:
+def scatter_nd(x: Var, indices: Value, updates: Var, *, reduction: str = "none", node: Node) -> Var:
     """x with slices replaced, or combined, at tuples of indices."""
-    sizes = np.array([int(size) for size in x.shape[: int(indices.shape[-1])]], np.int32)
-    if isinstance(indices, np.ndarray):
-        positive: Value = np.where(indices < 0, indices + sizes, indices).astype(np.int32)
-    else:
-        positive = mb.select(cond=mb.less(x=indices, y=np.int32(0)), a=mb.add(x=indices, y=sizes), b=indices)
-    return mb.scatter_nd(data=x, indices=positive, updates=updates, mode=_MODES[reduction])
+    positive, mode = _tuples(indices, x), _MODES[reduction]
+
+    def scattered(data: Var, updates: Var) -> Var:
+        return mb.scatter_nd(data=data, indices=positive, updates=updates, mode=mode)
+
+    return wrapped(as_numbers(scattered, x, updates), node.output_dtype() if reduction in ("add", "mul") else "")
+
+
+@translates("TensorScatter", since=24)
+def tensor_scatter(x: Var, updates: Var, begins: Value | None = None, *, axis: int = -2, mode: str = "linear") -> Var:
+    """A cache with updates from a position of its own for each batch on, which may go round."""
+    axis %= len(x.shape)
+    sizes = [int(size) for size in updates.shape]
+    steps = np.arange(sizes[axis], dtype=np.int32).reshape([-1 if other == axis else 1 for other in range(len(sizes))])
+    positions: Any = np.broadcast_to(steps, sizes).copy()
+    if begins is not None:
+        each = mb.reshape(x=as_var(begins), shape=[sizes[0]] + [1] * (len(sizes) - 1))
+        positions = mb.add(x=each, y=positions)
+        if mode == "circular":
+            positions = mb.mod(x=positions, y=np.int32(x.shape[axis]))
+
+    def scattered(data: Var, updates: Var) -> Var:
+        return mb.scatter_along_axis(data=data, indices=positions, updates=updates, axis=axis, mode="update")
+
+    return as_numbers(scattered, x, updates)
 
 
 @translates("TopK", since=11)
 def top_k(x: Var, k: Value, *, axis: int = -1, largest: int = 1, sorted: int = 1, node: Node) -> tuple[Var, Var]:  # noqa: A002
     """The greatest (or least) of an axis, and where they are."""
-    if node.input_dtype() not in ("float32", "float16", "int32", "int64"):
-        raise UnsupportedError("MIL sorts floats and int32", received=node.input_dtype())
     known = known_or_none(k)
     count = declared_shape(node, "k")[axis] if known is None else int(known[0])
     values, indices = mb.topk(x=x, k=count, axis=axis, ascending=not largest)
@@ -178,7 +237,7 @@ def one_hot(indices: Value, depth: Value, values: Value, *, axis: int = -1, node
     x = as_var(indices)
     if node.input_dtype() in ("float32", "float16"):
         x = mb.cast(x=x, dtype="int32")
-    x = mb.expand_dims(x=_positive(x, size), axes=[axis % rank])
+    x = mb.expand_dims(x=_wrapped_around(x, np.int32(size)), axes=[axis % rank])
     shape = [-1 if other == axis % rank else 1 for other in range(rank)]
     is_hot = mb.equal(x=x, y=np.arange(size, dtype=np.int32).reshape(shape))
     off, on = mb.split(x=as_var(values), num_splits=2, axis=0)
