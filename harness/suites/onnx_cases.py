@@ -117,6 +117,7 @@ def run_case(case: Any, form: str = "inputs") -> CaseResult:
         try:
             runtime = portable.load(artifact.path)
             for inputs, expected in data:
+                inputs = {name: _widened(value) for name, value in inputs.items()}
                 given = {
                     artifact.input_names[name]: value for name, value in inputs.items() if name in artifact.input_names
                 }
@@ -134,7 +135,7 @@ def run_case(case: Any, form: str = "inputs") -> CaseResult:
 def _difference(expected: Sequence[Any], found: Sequence[Array], case: Any) -> str:
     """What is wrong, or nothing. Shapes must be equal but for Core ML's having no scalars."""
     for index, (wanted, got) in enumerate(zip(expected, found, strict=True)):
-        wanted = np.asarray(wanted)
+        wanted = _widened(wanted)
         got = np.asarray(got)
         if wanted.shape != got.shape and not (wanted.shape == () and got.shape == (1,)):
             return f"output {index} has shape {got.shape}, not {wanted.shape}"
@@ -191,8 +192,13 @@ def _array(value: Any, numpy_helper: Any) -> Any:
         value = numpy_helper.to_array(value)
     if isinstance(value, list):
         raise TypeError("sequences are not tensors")
+    return np.asarray(value)
+
+
+def _widened(value: Any) -> Array:
+    """Narrow types that numpy does not compute with, as our programs take and give them."""
     array = np.asarray(value)
-    if array.dtype.kind == "V":  # narrow types that numpy does not compute with
+    if array.dtype.kind == "V":
         return array.astype(np.int32 if "int" in array.dtype.name else np.float32)
     return array
 

@@ -104,6 +104,13 @@ def _with_functions_inlined(model: OnnxModel) -> OnnxModel:
     for node in all_nodes(explicit.graph):
         if node.domain in DOMAINS and is_expanded(node):
             _write_defaults(node, model.opsets.get("", 1))
+    # The inliner asks for the types of constants too.
+    typed = {item.name for item in (*explicit.graph.input, *explicit.graph.value_info)}
+    for tensor in explicit.graph.initializer:
+        if tensor.name not in typed:
+            explicit.graph.value_info.append(
+                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            )
     try:
         proto = inliner.inline_selected_functions(explicit, kept, exclude=True, inline_schema_functions=True)
     except UNFIT as error:
