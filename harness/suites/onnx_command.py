@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from harness.suites.onnx_cases import CaseResult
 
 _KINDS = ("node", "simple", "pytorch")
-_OUTCOMES = ("correct", "wrong", "failed", "crashed", "unsupported")
+_OUTCOMES = ("correct", "inexact", "wrong", "failed", "crashed", "unsupported")
 _LISTED = 60
 _REASON_CHARACTERS = 160
 
@@ -80,7 +80,7 @@ def _print(results: Iterable[CaseResult]) -> None:
     nodes = [result for result in results if result.kind == "node"]
     for name in sorted({result.operator for result in nodes if result.outcome != "correct"}):
         operators.add_row(name, *_counts([result for result in nodes if result.operator == name]))
-    bad = [result for result in results if result.outcome not in ("correct", "unsupported")]
+    bad = [result for result in results if result.outcome not in ("correct", "inexact", "unsupported")]
     for table in (operators, summary):
         console.print(table)
     for result in bad[:_LISTED]:

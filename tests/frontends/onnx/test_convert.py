@@ -138,7 +138,7 @@ CHOSEN = cases("node")[::10]
 @pytest.mark.parametrize("form", ["inputs", "constants"])
 def test_no_case_of_the_suite_is_wrong(form: str) -> None:
     results = [run_case(case, form) for case in CHOSEN]
-    assert [result for result in results if result.outcome not in ("correct", "unsupported")] == []
+    assert [result for result in results if result.outcome not in ("correct", "inexact", "unsupported")] == []
     assert sum(result.outcome == "correct" for result in results) > len(CHOSEN) // 3
     assert all(result.reason for result in results if result.outcome == "unsupported")
 
