@@ -22,8 +22,9 @@ _FOLDERS = {"simple": ("simple",), "pytorch": ("pytorch-converted", "pytorch-ope
 FORMS = ("inputs", "constants")
 
 # correct: built, and every output as expected. inexact: float16 outputs within one step of float16 of the expected
-# ones, which were rounded after every operation, and not within the suite's tolerance. wrong: built, and not. failed: built, and the portable runtime raises.
-# unsupported: refused with a reason before or while it was converted.
+# ones, which were rounded after every operation, and not within the suite's tolerance. wrong: built, and not as
+# expected. failed: built, and the portable runtime raises. unsupported: refused with a reason before or while it was
+# converted. crashed: an error that is none of ours.
 Outcome = Literal["correct", "inexact", "wrong", "failed", "unsupported", "crashed"]
 
 
@@ -158,7 +159,9 @@ def _is_a_rounding(expected: Sequence[Any], found: Sequence[Array]) -> bool:
     for wanted, got in zip(map(np.asarray, expected), found, strict=True):
         if wanted.dtype != np.float16 or wanted.shape != got.shape or not np.isfinite(got).all():
             return False
-        if (np.abs(got.astype(np.float64) - wanted) > np.abs(np.spacing(wanted)).astype(np.float64)).any():
+        if (
+            np.abs(got.astype(np.float16).astype(np.float64) - wanted) > np.abs(np.spacing(wanted)).astype(np.float64)
+        ).any():
             return False
     return True
 
