@@ -106,6 +106,20 @@ def cast_like(x: Var, like: Value, *, saturate: int = 1, round_mode: str = "up",
     return _converted(x, node.input_dtype(), node.input_dtype(1))
 
 
+@translates("BitCast", since=26)
+def bit_cast(x: Var, *, to: int, node: Node) -> Var:
+    """The same bits as another type, between integers that int32 holds."""
+    given, wanted = node.input_dtype(), node.output_dtype()
+    if given == "bool" and wanted in NARROW:
+        return mb.cast(x=x, dtype="int32")
+    if given == wanted or (given in NARROW and wanted in NARROW):
+        return x if given == wanted else wrapped(x, wanted)
+    if (given, wanted) in (("uint32", "int32"), ("uint64", "int64")):
+        # An unsigned value that int32 holds has the same bits.
+        return x
+    raise UnsupportedError("bits of this type are not read as the other", received=f"{given} as {wanted}")
+
+
 @translates("BitShift", since=11)
 def bit_shift(x: Var, y: Var, *, direction: str, node: Node) -> Var:
     """By powers of two; types whose values int32 holds."""

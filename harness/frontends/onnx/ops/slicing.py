@@ -228,6 +228,12 @@ def top_k_greatest(x: Var, k: Value, *, axis: int = -1, node: Node) -> tuple[Var
     return top_k(x, k, axis=axis, node=node)
 
 
+@translates("TopK")
+def top_k_by_attribute(x: Var, *, k: int, axis: int = -1, node: Node) -> tuple[Var, Var]:
+    """The greatest of an axis, and where they are."""
+    return top_k(x, np.array([k]), axis=axis, node=node)
+
+
 @translates("OneHot", since=9)
 def one_hot(indices: Value, depth: Value, values: Value, *, axis: int = -1, node: Node) -> Var:
     """values[1] where the index along the new axis is the value, else values[0]."""
