@@ -4,66 +4,80 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.frontends.builder import mb
-from harness.frontends.dispatch import Var
+from harness.frontends.builder import dtype_of, like, mb
+from harness.frontends.dispatch import Value, Var
 from harness.frontends.onnx.registry import TRANSLATIONS, translates
+from harness.frontends.program import as_var
 
-TRANSLATIONS.directly(
-    {"Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "Softsign": "softsign", "Softplus": "softplus"}
-)
+TRANSLATIONS.directly({"Sigmoid": "sigmoid", "Tanh": "tanh", "Softsign": "softsign", "Softplus": "softplus"})
+
+
+@translates("Relu")
+def relu(x: Var) -> Var:
+    """x where x > 0, else 0; of integers too."""
+    return mb.maximum(x=x, y=np.int32(0)) if dtype_of(x) == "int32" else mb.relu(x=x)
 
 
 @translates("LeakyRelu")
 def leaky_relu(x: Var, *, alpha: float = 0.01) -> Var:
     """alpha * x where x < 0."""
-    return mb.leaky_relu(x=x, alpha=np.float32(alpha))
+    return mb.leaky_relu(x=x, alpha=like(x, alpha))
 
 
 @translates("Elu")
 def elu(x: Var, *, alpha: float = 1.0) -> Var:
     """alpha * (exp(x) - 1) where x < 0."""
-    return mb.elu(x=x, alpha=np.float32(alpha))
+    return mb.elu(x=x, alpha=like(x, alpha))
 
 
 @translates("Selu")
 def selu(x: Var, *, alpha: float = 1.6732632, gamma: float = 1.0507010) -> Var:
     """gamma * elu(x)."""
-    return mb.mul(x=mb.elu(x=x, alpha=np.float32(alpha)), y=np.float32(gamma))
+    return mb.mul(x=mb.elu(x=x, alpha=like(x, alpha)), y=like(x, gamma))
 
 
 @translates("Shrink", since=9)
 def shrink(x: Var, *, bias: float = 0.0, lambd: float = 0.5) -> Var:
     """x moved towards 0 by ``bias`` beyond ``lambd``, 0 within."""
-    above = mb.select(cond=mb.greater(x=x, y=np.float32(lambd)), a=mb.sub(x=x, y=np.float32(bias)), b=np.float32(0))
-    below = mb.add(x=x, y=np.float32(bias))
-    return mb.select(cond=mb.less(x=x, y=np.float32(-lambd)), a=below, b=above)
+    above = mb.select(cond=mb.greater(x=x, y=like(x, lambd)), a=mb.sub(x=x, y=like(x, bias)), b=like(x, 0))
+    below = mb.add(x=x, y=like(x, bias))
+    return mb.select(cond=mb.less(x=x, y=like(x, -lambd)), a=below, b=above)
 
 
 @translates("ThresholdedRelu")
 def thresholded_relu(x: Var, *, alpha: float = 1.0) -> Var:
     """x where x > alpha, else 0."""
-    return mb.select(cond=mb.greater(x=x, y=np.float32(alpha)), a=x, b=mb.mul(x=x, y=np.float32(0)))
+    return mb.select(cond=mb.greater(x=x, y=like(x, alpha)), a=x, b=like(x, 0))
 
 
 @translates("HardSigmoid")
 def hard_sigmoid(x: Var, *, alpha: float = 0.2, beta: float = 0.5) -> Var:
     """max(0, min(1, alpha * x + beta))."""
-    return mb.sigmoid_hard(x=x, alpha=np.float32(alpha), beta=np.float32(beta))
+    return mb.sigmoid_hard(x=x, alpha=like(x, alpha), beta=like(x, beta))
 
 
 @translates("PRelu")
-def prelu_of_channels(x: Var, slope: Var) -> Var:
+def prelu_of_channels(x: Var, slope: Value) -> Var:
     """Before opset 7 a vector of slopes is one for each channel, axis 1."""
     if len(slope.shape) == 1 and len(x.shape) > 1:
-        slope = mb.reshape(x=slope, shape=[-1, *([1] * (len(x.shape) - 2))])
+        shape = [-1, *([1] * (len(x.shape) - 2))]
+        slope = slope.reshape(shape) if isinstance(slope, np.ndarray) else mb.reshape(x=slope, shape=shape)
     return prelu(x, slope)
 
 
 @translates("PRelu", since=7)
-def prelu(x: Var, slope: Var) -> Var:
-    """slope * x where x < 0, with the slope broadcast."""
-    zero = np.float32(0)
-    return mb.add(x=mb.maximum(x=x, y=zero), y=mb.mul(x=slope, y=mb.minimum(x=x, y=zero)))
+def prelu(x: Var, slope: Value) -> Var:
+    """slope * x where x < 0, with the slope broadcast. MIL's own has constant slopes of channels."""
+    rank = len(x.shape)
+    if dtype_of(x) == "int32":
+        return mb.select(cond=mb.less(x=x, y=np.int32(0)), a=mb.mul(x=as_var(slope), y=x), b=x)
+    if isinstance(slope, np.ndarray) and slope.size == 1:
+        return mb.leaky_relu(x=x, alpha=like(x, slope.reshape(())))
+    if isinstance(slope, np.ndarray) and rank == 4:
+        shape = (1,) * (rank - slope.ndim) + slope.shape
+        if shape == (1, x.shape[1], *([1] * (rank - 2))):
+            return mb.prelu(x=x, alpha=like(x, slope.reshape(-1)))
+    return mb.select(cond=mb.less(x=x, y=like(x, 0)), a=mb.mul(x=as_var(slope), y=x), b=x)
 
 
 @translates("Gelu", since=20)
@@ -93,7 +107,7 @@ def hardmax(x: Var, *, axis: int = -1) -> Var:
     size = int(x.shape[axis])
     return mb.one_hot(
         indices=mb.reduce_argmax(x=x, axis=axis, keep_dims=False), one_hot_vector_size=size, axis=axis,
-        on_value=np.float32(1), off_value=np.float32(0),
+        on_value=like(x, 1), off_value=like(x, 0),
     )  # fmt: skip
 
 

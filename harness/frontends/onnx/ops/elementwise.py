@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from harness.errors import UnsupportedError
-from harness.frontends.builder import mb
+from harness.frontends.builder import dtype_of, like, mb
 from harness.frontends.dispatch import Value, Var
 from harness.frontends.onnx.graph import Node
 from harness.frontends.onnx.registry import TRANSLATIONS, translates
@@ -42,9 +42,19 @@ def wrapped(x: Var, dtype: str) -> Var:
     return mb.sub(x=mb.mod(x=mb.add(x=x, y=np.int32(half)), y=np.int32(span)), y=np.int32(half))
 
 
+def held(dtype: str, *values: Var) -> None:
+    """Raise UnsupportedError where a constant of a wide type was clipped to int32, which is what these then hold."""
+    ends = (-(2**31), 2**31 - 1)
+    if dtype in ("int64", "uint32", "uint64"):
+        for value in values:
+            if value.val is not None and np.isin(value.val, ends).any():
+                raise UnsupportedError("int32 does not hold a constant", received=dtype)
+
+
 @translates("Add")
 def add(x: Var, y: Var, *, node: Node) -> Var:
     """x + y."""
+    held(node.output_dtype(), x, y)
     return wrapped(mb.add(x=x, y=y), node.output_dtype())
 
 
@@ -53,45 +63,110 @@ def sub(x: Var, y: Var, *, node: Node) -> Var:
     """x - y."""
     if node.output_dtype() in ("uint32", "uint64"):
         raise UnsupportedError("a difference of unsigned integers may wrap", received=node.output_dtype())
+    held(node.output_dtype(), x, y)
     return wrapped(mb.sub(x=x, y=y), node.output_dtype())
 
 
 @translates("Mul")
 def mul(x: Var, y: Var, *, node: Node) -> Var:
     """x * y."""
+    held(node.output_dtype(), x, y)
     return wrapped(mb.mul(x=x, y=y), node.output_dtype())
 
 
 @translates("Div")
 def div(x: Var, y: Var, *, node: Node) -> Var:
     """x / y; integers are truncated towards zero."""
-    if node.output_dtype() not in INTEGERS:
+    dtype = node.output_dtype()
+    if dtype not in INTEGERS:
         return mb.real_div(x=x, y=y)
-    quotient = mb.floor_div(x=mb.abs(x=x), y=mb.abs(x=y))
-    if node.output_dtype().startswith("u"):
+    held(dtype, x, y)
+    return wrapped(_truncated(x, y, is_signed=not dtype.startswith("u")), dtype)
+
+
+def _truncated(x: Var, y: Var, *, is_signed: bool) -> Var:
+    """The quotient of integers towards zero: one above the floor where that is negative and there is a rest."""
+    quotient = mb.floor_div(x=x, y=y)
+    if not is_signed:
         return quotient
-    return mb.mul(x=quotient, y=mb.mul(x=mb.sign(x=x), y=mb.sign(x=y)))
+    has_rest = mb.not_equal(x=mb.mul(x=quotient, y=y), y=x)
+    is_below = mb.logical_and(x=has_rest, y=mb.less(x=quotient, y=np.int32(0)))
+    return mb.add(x=quotient, y=mb.cast(x=is_below, dtype="int32"))
 
 
 @translates("Mod")
 def mod(x: Var, y: Var, *, fmod: int = 0, node: Node) -> Var:
     """The remainder with y's sign, with ``fmod`` x's."""
-    if not fmod:
+    dtype = node.output_dtype()
+    held(dtype, x, y)
+    if not fmod or dtype.startswith("u"):
         return mb.mod(x=x, y=y)
+    if dtype in INTEGERS:
+        return mb.sub(x=x, y=mb.mul(x=_truncated(x, y, is_signed=True), y=y))
     size = mb.mod(x=mb.abs(x=x), y=mb.abs(x=y))
     return mb.mul(x=size, y=mb.sign(x=x))
 
 
+# Powers of other integers than -1, 0 and 1 go beyond int32 from here on.
+_LARGEST_EXPONENT = 31
+
+
 @translates("Pow")
-def power(x: Var, y: Var, *, node: Node) -> Var:
-    """x ** y in the type of x."""
-    if node.input_dtype() not in INTEGERS:
-        exponent = y if node.input_dtype(1) not in INTEGERS else mb.cast(x=y, dtype="fp32")
-        return mb.pow(x=x, y=exponent)
-    if node.input_dtype(1) in INTEGERS:
-        # Beyond 2**24 a float32 does not hold every integer.
-        raise UnsupportedError("an integer power is not exact in float32", received=node.input_dtype())
-    raise UnsupportedError("an integer to the power of a float is rounded in ways that differ", received="float")
+def power(x: Var, y: Value, *, node: Node) -> Var:
+    """x ** y in the type of x. Integers are multiplied: a float32 does not hold them all."""
+    dtype = node.input_dtype()
+    if dtype not in INTEGERS:
+        return mb.pow(x=x, y=_exponent(x, y))
+    if isinstance(y, np.ndarray) and y.size == 1 and y.item() == int(y.item()) and y.item() >= 0:
+        whole = max(x.rank, y.ndim)
+        base = mb.reshape(x=x, shape=[1] * (whole - x.rank) + [int(size) for size in x.shape]) if whole > x.rank else x
+        return _constant_power(base, int(y.item()))
+    if node.input_dtype(1) not in INTEGERS:
+        raise UnsupportedError(
+            "an integer to the power of a float is rounded in ways that differ", received=node.input_dtype(1),
+            supported="one constant exponent without a fraction",
+        )  # fmt: skip
+    if dtype not in ("int32", "int64"):
+        raise UnsupportedError("powers of this type may wrap", received=dtype, supported=["int32", "int64"])
+    return _computed_power(x, as_var(y))
+
+
+def _exponent(x: Var, y: Value) -> Value:
+    if isinstance(y, np.ndarray):
+        return like(x, y)
+    return y if dtype_of(y) == dtype_of(x) else mb.cast(x=y, dtype=dtype_of(x))
+
+
+def _constant_power(x: Var, exponent: int) -> Var:
+    """By repeated squaring."""
+    if exponent > _LARGEST_EXPONENT:
+        raise UnsupportedError("an integer power beyond int32", received=exponent, supported=_LARGEST_EXPONENT)
+    result, square = None, x
+    while exponent:
+        if exponent & 1:
+            result = square if result is None else mb.mul(x=result, y=square)
+        exponent >>= 1
+        if exponent:
+            square = mb.mul(x=square, y=square)
+    return mb.add(x=mb.mul(x=x, y=np.int32(0)), y=np.int32(1)) if result is None else result
+
+
+def _computed_power(x: Var, y: Var) -> Var:
+    """By repeated squaring, bit by bit of |y|, of which only the parity counts where the power is in int32 still.
+    Negative powers are 0 but for those of 1 and -1."""
+    size = mb.abs(x=y)
+    parity = mb.mod(x=size, y=np.int32(2))
+    large = mb.add(x=parity, y=np.int32(30))
+    size = mb.select(cond=mb.greater(x=size, y=np.int32(_LARGEST_EXPONENT)), a=large, b=size)
+    one = mb.add(x=mb.mul(x=x, y=np.int32(0)), y=np.int32(1))
+    result, square = None, x
+    for bit in range(5):
+        is_set = mb.equal(x=mb.mod(x=mb.floor_div(x=size, y=np.int32(1 << bit)), y=np.int32(2)), y=np.int32(1))
+        factor = mb.select(cond=is_set, a=square, b=one)
+        result = factor if result is None else mb.mul(x=result, y=factor)
+        square = mb.mul(x=square, y=square)
+    is_unit = mb.cast(x=mb.equal(x=mb.abs(x=x), y=np.int32(1)), dtype="int32")
+    return mb.select(cond=mb.less(x=y, y=np.int32(0)), a=mb.mul(x=result, y=is_unit), b=result)
 
 
 def _reduced(name: str, values: tuple[Var, ...]) -> Var:
@@ -122,52 +197,61 @@ def total(*values: Var) -> Var:
 @translates("Mean")
 def mean(*values: Var) -> Var:
     """The mean of all."""
-    return mb.mul(x=total(*values), y=np.float32(1 / len(values))) if len(values) > 1 else values[0]
+    return mb.real_div(x=total(*values), y=like(values[0], len(values))) if len(values) > 1 else values[0]
 
 
 @translates("Abs")
-def absolute(x: Var) -> Var:
-    """|x|."""
-    return mb.abs(x=x)
+def absolute(x: Var, *, node: Node) -> Var:
+    """|x|; the least of a narrow type has none and stays."""
+    return wrapped(mb.abs(x=x), node.output_dtype())
 
 
 @translates("Neg")
 def negative(x: Var, *, node: Node) -> Var:
     """-x."""
-    one = np.int32(-1) if node.input_dtype() in INTEGERS else np.float32(-1)
-    return wrapped(mb.mul(x=x, y=one), node.output_dtype())
+    return wrapped(mb.mul(x=x, y=like(x, -1)), node.output_dtype())
 
 
 @translates("Reciprocal")
 def reciprocal(x: Var) -> Var:
     """1 / x."""
-    return mb.real_div(x=np.float32(1), y=x)
+    return mb.real_div(x=like(x, 1), y=x)
 
 
 @translates("Log")
 def log(x: Var) -> Var:
-    """Natural logarithm, with nothing that counts added to x."""
-    return mb.log(x=x, epsilon=np.float32(1e-45))
+    """Natural logarithm. MIL adds 1e-45 unless told not to, and log(0) would be finite."""
+    return mb.log(x=x, epsilon=like(x, 0))
 
 
 @translates("Asinh")
 def asinh(x: Var) -> Var:
-    """sign(x) * log(|x| + sqrt(x**2 + 1))."""
-    size = mb.abs(x=x)
-    root = mb.sqrt(x=mb.add(x=mb.mul(x=x, y=x), y=np.float32(1)))
-    return mb.mul(x=mb.sign(x=x), y=log(mb.add(x=size, y=root)))
+    """Within [-1, 1] 2 atanh(x / (1 + sqrt(x**2 + 1))), beyond it sign(x) (log|x| + log(1 + sqrt(1 + x**-2))): exact
+    near 0, where a logarithm of about 1 is not, and finite where x**2 is not."""
+    one = like(x, 1)
+    root = mb.sqrt(x=mb.add(x=mb.mul(x=x, y=x), y=one))
+    near = mb.mul(x=mb.atanh(x=mb.real_div(x=x, y=mb.add(x=root, y=one))), y=like(x, 2))
+    size = mb.maximum(x=mb.abs(x=x), y=one)
+    part = mb.real_div(x=one, y=size)
+    far_root = mb.sqrt(x=mb.add(x=mb.mul(x=part, y=part), y=one))
+    far = mb.mul(x=mb.sign(x=x), y=mb.add(x=log(size), y=log(mb.add(x=far_root, y=one))))
+    return mb.select(cond=mb.greater(x=mb.abs(x=x), y=one), a=far, b=near)
 
 
 @translates("Acosh")
 def acosh(x: Var) -> Var:
-    """log(x + sqrt(x**2 - 1))."""
-    root = mb.sqrt(x=mb.sub(x=mb.mul(x=x, y=x), y=np.float32(1)))
-    return log(mb.add(x=x, y=root))
+    """2 log(sqrt((x + 1) / 2) + sqrt((x - 1) / 2)), finite where x**2 is not."""
+    one, half = like(x, 1), like(x, 0.5)
+    roots = [mb.sqrt(x=mb.mul(x=moved, y=half)) for moved in (mb.add(x=x, y=one), mb.sub(x=x, y=one))]
+    return mb.mul(x=log(mb.add(x=roots[0], y=roots[1])), y=like(x, 2))
 
 
 @translates("Clip", since=11)
 def clip(x: Var, low: Value | None = None, high: Value | None = None) -> Var:
-    """Within [low, high], either of which may be left out."""
+    """Within [low, high], either of which may be left out; ``high`` where they cross."""
+    bounds = [bound for bound in (low, high) if isinstance(bound, np.ndarray)]
+    if dtype_of(x) != "int32" and len(bounds) == 2 and bounds[0].reshape(()) <= bounds[1].reshape(()):
+        return mb.clip(x=x, alpha=like(x, bounds[0].reshape(())), beta=like(x, bounds[1].reshape(())))
     if low is not None:
         x = mb.maximum(x=x, y=as_var(low))
     return x if high is None else mb.minimum(x=x, y=as_var(high))
@@ -176,9 +260,7 @@ def clip(x: Var, low: Value | None = None, high: Value | None = None) -> Var:
 @translates("Clip")
 def clip_by_attributes(x: Var, *, min: float | None = None, max: float | None = None) -> Var:  # noqa: A002
     """Within [min, max]."""
-    if min is not None:
-        x = mb.maximum(x=x, y=np.float32(min))
-    return x if max is None else mb.minimum(x=x, y=np.float32(max))
+    return clip(x, *(None if bound is None else like(x, bound) for bound in (min, max)))
 
 
 @translates("Identity")

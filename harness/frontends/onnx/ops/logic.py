@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from harness.errors import UnsupportedError
-from harness.frontends.builder import mb
+from harness.frontends.builder import like, mb
 from harness.frontends.dispatch import Value, Var
 from harness.frontends.onnx.graph import Node
-from harness.frontends.onnx.ops.elementwise import NARROW, wrapped
+from harness.frontends.onnx.ops.elementwise import INTEGERS, NARROW, held, wrapped
 from harness.frontends.onnx.registry import TRANSLATIONS, translates
 from harness.frontends.program import constant
 
@@ -59,15 +59,13 @@ def is_nan(x: Var) -> Var:
 
 @translates("IsInf")
 def is_inf(x: Var, *, detect_negative: int = 1, detect_positive: int = 1) -> Var:
-    """Beyond the greatest finite float32, on the wanted sides."""
-    greatest = np.float32(np.finfo(np.float32).max)
+    """Infinite, on the wanted sides."""
+    infinity = like(x, np.inf)
     if detect_positive and detect_negative:
-        return mb.greater(x=mb.abs(x=x), y=greatest)
-    if detect_positive:
-        return mb.greater(x=x, y=greatest)
-    if detect_negative:
-        return mb.less(x=x, y=-greatest)
-    return mb.not_equal(x=mb.mul(x=x, y=np.float32(0)), y=mb.mul(x=x, y=np.float32(0)))
+        return mb.equal(x=mb.abs(x=x), y=infinity)
+    if detect_positive or detect_negative:
+        return mb.equal(x=x, y=infinity if detect_positive else -infinity)
+    return mb.logical_and(x=mb.equal(x=x, y=infinity), y=mb.equal(x=x, y=-infinity))
 
 
 @translates("BitwiseNot")
@@ -87,10 +85,12 @@ def _converted(x: Var, given: str, wanted: str) -> Var:
         given = "float32"  # as the frontend takes such inputs
     if wanted in _MIL_TYPES:
         return x if given == wanted else mb.cast(x=x, dtype=_MIL_TYPES[wanted])
-    if wanted in NARROW and given in (*NARROW, "bool", "int32", "int64"):
-        return wrapped(mb.cast(x=x, dtype="int32") if given == "bool" else x, wanted)
-    if wanted in ("uint32", "uint64") and given in ("bool", "uint8", "uint16", "uint32", "uint64"):
-        return mb.cast(x=x, dtype="int32") if given == "bool" else x
+    integers = x if given in INTEGERS else mb.cast(x=x, dtype="int32")
+    if wanted in NARROW:
+        return wrapped(integers, wanted)
+    # ONNX leaves open what floats below 0 become.
+    if wanted in ("uint32", "uint64") and (given not in INTEGERS or given.startswith("u")):
+        return integers
     raise UnsupportedError("this change of type is not the same in Core ML", received=f"{given} to {wanted}")
 
 
@@ -101,8 +101,8 @@ def cast(x: Var, *, to: int, saturate: int = 1, round_mode: str = "up", node: No
 
 
 @translates("CastLike", since=15)
-def cast_like(x: Var, like: Value, *, saturate: int = 1, round_mode: str = "up", node: Node) -> Var:
-    """In the type of ``like``."""
+def cast_like(x: Var, other: Value, *, saturate: int = 1, round_mode: str = "up", node: Node) -> Var:
+    """In the type of ``other``."""
     return _converted(x, node.input_dtype(), node.input_dtype(1))
 
 
@@ -122,18 +122,29 @@ def bit_cast(x: Var, *, to: int, node: Node) -> Var:
 
 @translates("BitShift", since=11)
 def bit_shift(x: Var, y: Var, *, direction: str, node: Node) -> Var:
-    """By powers of two; types whose values int32 holds."""
+    """By powers of two. By less than nothing, or by as many bits as there are or more, only the sign is left to the
+    right, and nothing to the left."""
     dtype = node.input_dtype()
-    if dtype != "uint8":
-        raise UnsupportedError("int32 does not hold every shifted value", received=dtype, supported="uint8")
-    bits = NARROW[dtype][0]
-    # By as many bits as there are, or more, everything is shifted out.
-    factor = mb.cast(x=mb.round(x=mb.exp2(x=mb.cast(x=mb.minimum(x=y, y=np.int32(14)), dtype="fp32"))), dtype="int32")
-    shifted = mb.floor_div(x=x, y=factor) if direction == "RIGHT" else wrapped(mb.mul(x=x, y=factor), dtype)
-    return mb.select(cond=mb.less(x=y, y=np.int32(bits)), a=shifted, b=mb.mul(x=shifted, y=np.int32(0)))
+    is_signed = not dtype.startswith("u")
+    to_right = direction == "RIGHT"
+    if not to_right and dtype not in (*NARROW, "int32"):
+        raise UnsupportedError("int32 does not hold every shifted value", received=dtype, supported="32 bits, signed")
+    # To the right, 31 bits leave the sign alone already; to the left, 2**31 wraps as the product does.
+    bits = NARROW[dtype][0] if dtype in NARROW else 31 if to_right else 32
+    powers = (np.int64(1) << np.arange(bits)).astype(np.int32)
+    inside = mb.minimum(x=mb.maximum(x=y, y=np.int32(0)), y=np.int32(bits - 1))
+    factor = mb.gather(x=powers, indices=inside, axis=0)
+    shifted = mb.floor_div(x=x, y=factor) if to_right else wrapped(mb.mul(x=x, y=factor), dtype)
+    is_inside = mb.equal(x=y, y=inside)
+    sign = mb.maximum(x=mb.minimum(x=x, y=np.int32(0)), y=np.int32(-1)) if to_right and is_signed else np.int32(0)
+    return mb.select(cond=_broadcast_together(is_inside, x), a=shifted, b=sign)
 
 
-_BITS = {"int8": 8, "uint8": 8, "int16": 16, "uint16": 16, "int32": 31, "uint32": 31}
+def _broadcast_together(condition: Var, x: Var) -> Var:
+    """The condition in the shape that it and x have together."""
+    shapes = [tuple(int(size) for size in value.shape) for value in (condition, x)]
+    whole = np.broadcast_shapes(*shapes)
+    return condition if shapes[0] == whole else mb.logical_or(x=condition, y=np.zeros(whole, bool))
 
 
 def _bitwise(operator: str, combine: str) -> None:
@@ -142,19 +153,20 @@ def _bitwise(operator: str, combine: str) -> None:
 
     def translate(x: Var, y: Var, *, node: Node) -> Var:
         dtype = node.input_dtype()
-        if dtype not in _BITS or dtype == "uint32":
-            raise UnsupportedError("int32 does not hold every bit", received=dtype, supported=sorted(_BITS))
+        held(dtype, x, y)
+        if combine == "and" and y.val is not None and np.size(y.val) == 1:
+            mask = int(np.reshape(y.val, ())) + 1
+            if mask > 0 and mask & (mask - 1) == 0 and x.rank >= y.rank:
+                return mb.mod(x=x, y=np.int32(mask))
         total: Any = None
-        count = _BITS[dtype]
-        for bit in range(count):
+        for bit in range(NARROW[dtype][0] if dtype in NARROW else 31):
             both = [mb.mod(x=mb.floor_div(x=value, y=np.int32(1 << bit)), y=np.int32(2)) for value in (x, y)]
             part = mb.mul(x=_combined(combine, both[0], both[1]), y=np.int32(1 << bit))
             total = part if total is None else mb.add(x=total, y=part)
-        if dtype == "int32":
-            signs = [mb.cast(x=mb.less(x=value, y=np.int32(0)), dtype="int32") for value in (x, y)]
-            sign = _combined(combine, signs[0], signs[1])
-            return mb.add(x=total, y=mb.mul(x=sign, y=np.int32(-(2**31))))
-        return wrapped(total, dtype)
+        if dtype in NARROW:
+            return wrapped(total, dtype)
+        signs = [mb.cast(x=mb.less(x=value, y=np.int32(0)), dtype="int32") for value in (x, y)]
+        return mb.add(x=total, y=mb.mul(x=_combined(combine, signs[0], signs[1]), y=np.int32(-(2**31))))
 
     translates(operator, since=18)(translate)
 
