@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from harness.errors import UnsupportedError
@@ -30,8 +32,32 @@ def reshape(x: Var, shape: Value, *, allowzero: int = 0) -> Var:
         return mb.squeeze(x=x) if len(x.shape) else x
     if all(isinstance(size, int | np.integer) for size in given):
         return mb.reshape(x=x, shape=[int(size) for size in given])
-    # MIL's own 0 keeps a size, as ONNX's does.
-    return mb.reshape(x=x, shape=sizes)
+    return mb.reshape(x=x, shape=_with_flexible_sizes(x, sizes))
+
+
+def _with_flexible_sizes(x: Var, sizes: list[int]) -> list[int] | Var:
+    """A shape whose zeros keep flexible sizes. MIL counts its own zeros from the last axis, ONNX from the first."""
+    flexible = [axis for axis, size in enumerate(x.shape) if not _is_known(size)]
+    kept = [axis for axis, size in enumerate(sizes) if size == 0]
+    if len(flexible) == 1 and flexible[0] in kept:
+        # One size is left open, and the others are known.
+        rest = int(np.prod([int(size) for size in x.shape if _is_known(size)], dtype=int))
+        filled = [int(x.shape[axis]) if size == 0 and axis not in flexible else size for axis, size in enumerate(sizes)]
+        others = int(np.prod([size for size in filled if size > 0], dtype=int))
+        return [-1 if axis in flexible and size == 0 else rest // others if size == -1 else size
+                for axis, size in enumerate(filled)]  # fmt: skip
+    if len(sizes) == len(x.shape):
+        return sizes
+    whole = mb.shape(x=x)
+    parts = [
+        mb.slice_by_index(x=whole, begin=[axis], end=[axis + 1]) if size == 0 else np.array([size], np.int32)
+        for axis, size in enumerate(sizes)
+    ]
+    return mb.concat(values=parts, axis=0) if len(parts) > 1 else parts[0]
+
+
+def _is_known(size: Any) -> bool:
+    return isinstance(size, int | np.integer)
 
 
 def _with_kept_sizes(x: Var, shape: Var) -> Var:
@@ -49,9 +75,14 @@ def _with_kept_sizes(x: Var, shape: Var) -> Var:
 @translates("Flatten")
 def flatten(x: Var, *, axis: int = 1) -> Var:
     """To a matrix."""
-    shape = [int(size) for size in x.shape]
-    axis = axis + len(shape) if axis < 0 else axis
-    return mb.reshape(x=x, shape=[int(np.prod(shape[:axis])), int(np.prod(shape[axis:]))])
+    axis = axis + len(x.shape) if axis < 0 else axis
+    parts = (x.shape[:axis], x.shape[axis:])
+    sizes = [int(np.prod([int(size) for size in part])) if all(map(_is_known, part)) else -1 for part in parts]
+    if sizes == [-1, -1]:
+        begin = mb.slice_by_index(x=mb.shape(x=x), begin=[0], end=[axis])
+        rows = mb.reduce_prod(x=begin, axes=[0], keep_dims=True)
+        return mb.reshape(x=x, shape=mb.concat(values=[rows, np.array([-1], np.int32)], axis=0))
+    return mb.reshape(x=x, shape=sizes)
 
 
 def _squeezed(x: Var, axes: tuple[int, ...] | None) -> Var:
