@@ -35,7 +35,7 @@ def reshape(x: Var, shape: Value, *, allowzero: int = 0) -> Var:
     return mb.reshape(x=x, shape=_with_flexible_sizes(x, sizes))
 
 
-def _with_flexible_sizes(x: Var, sizes: list[int]) -> list[int] | Var:
+def _with_flexible_sizes(x: Var, sizes: list[int]) -> Any:
     """A shape whose zeros keep flexible sizes. MIL counts its own zeros from the last axis, ONNX from the first."""
     flexible = [axis for axis, size in enumerate(x.shape) if not _is_known(size)]
     kept = [axis for axis, size in enumerate(sizes) if size == 0]

@@ -95,7 +95,7 @@ def _positive(indices: Value, x: Value, axis: int) -> Value:
     """Indices of an axis counted from its begin."""
     size = x.shape[axis]
     if not isinstance(size, int | np.integer):
-        if isinstance(indices, np.ndarray) and (indices >= 0).all():
+        if isinstance(indices, np.ndarray) and np.all(indices >= 0):
             return indices.astype(np.int32)
         sizes = mb.slice_by_index(x=mb.shape(x=x), begin=[axis], end=[axis + 1], squeeze_mask=[True])
         return _wrapped_around(as_var(indices), sizes)

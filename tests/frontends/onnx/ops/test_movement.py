@@ -23,7 +23,8 @@ def _as(dtype: Any) -> Any:
 def test_of_every_type(dtype: Any) -> None:
     x = _as(dtype)
     for operator, inputs, opset, outputs, attributes in (
-        ("Reshape", [x, [0, -1]], 13, 1, {}), ("Reshape", [x, [-1]], 7, 1, {}), ("Reshape", [x[:1, :1, :1], []], 7, 1, {}),
+        ("Reshape", [x, [0, -1]], 13, 1, {}), ("Reshape", [x, [-1]], 7, 1, {}),
+        ("Reshape", [x[:1, :1, :1], []], 7, 1, {}),
         ("Squeeze", [x[:, :1], [-2]], 13, 1, {}), ("Squeeze", [x[:, :1]], 13, 1, {}),
         ("Squeeze", [x[:, :1]], 11, 1, {"axes": [-2]}), ("Squeeze", [x[:1, :, :1]], 9, 1, {}),
         ("Unsqueeze", [x, [-1, 0]], 13, 1, {}), ("Unsqueeze", [x, [2]], 13, 1, {}),
@@ -32,8 +33,10 @@ def test_of_every_type(dtype: Any) -> None:
         ("Split", [x, [1, 3]], 13, 2, {"axis": 1}), ("Split", [x], 11, 2, {"axis": -1, "split": [2, 3]}),
         ("Split", [x], 13, 2, {"axis": 1}), ("Split", [x], 18, 3, {"axis": 2, "num_outputs": 3}),
         ("Expand", [x[:, :1], [2, 1, 4, 1]], 13, 1, {}), ("Expand", [x, [1]], 13, 1, {}),
-        ("Tile", [x, [1, 2, 3]], 13, 1, {}), ("Transpose", [x], 13, 1, {}), ("Transpose", [x], 13, 1, {"perm": [1, 0, 2]}),
-        ("Flatten", [x], 13, 1, {"axis": 0}), ("Flatten", [x], 13, 1, {"axis": -1}), ("Flatten", [x], 9, 1, {"axis": 3}),
+        ("Tile", [x, [1, 2, 3]], 13, 1, {}), ("Transpose", [x], 13, 1, {}),
+        ("Transpose", [x], 13, 1, {"perm": [1, 0, 2]}),
+        ("Flatten", [x], 13, 1, {"axis": 0}), ("Flatten", [x], 13, 1, {"axis": -1}),
+        ("Flatten", [x], 9, 1, {"axis": 3}),
     ):  # fmt: skip
         arrays = [np.array(item, np.int64) if isinstance(item, list) else item for item in inputs]
         constants = sum(isinstance(item, list) for item in inputs)
