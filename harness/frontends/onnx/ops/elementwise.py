@@ -81,10 +81,10 @@ def div(x: Var, y: Var, *, node: Node) -> Var:
     if dtype not in INTEGERS:
         return mb.real_div(x=x, y=y)
     held(dtype, x, y)
-    return wrapped(_truncated(x, y, is_signed=not dtype.startswith("u")), dtype)
+    return wrapped(truncated_quotient(x, y, is_signed=not dtype.startswith("u")), dtype)
 
 
-def _truncated(x: Var, y: Var, *, is_signed: bool) -> Var:
+def truncated_quotient(x: Var, y: Var, *, is_signed: bool) -> Var:
     """The quotient of integers towards zero: one above the floor where that is negative and there is a rest."""
     quotient = mb.floor_div(x=x, y=y)
     if not is_signed:
@@ -102,7 +102,7 @@ def mod(x: Var, y: Var, *, fmod: int = 0, node: Node) -> Var:
     if not fmod or dtype.startswith("u"):
         return mb.mod(x=x, y=y)
     if dtype in INTEGERS:
-        return mb.sub(x=x, y=mb.mul(x=_truncated(x, y, is_signed=True), y=y))
+        return mb.sub(x=x, y=mb.mul(x=truncated_quotient(x, y, is_signed=True), y=y))
     size = mb.mod(x=mb.abs(x=x), y=mb.abs(x=y))
     return mb.mul(x=size, y=mb.sign(x=x))
 

@@ -7,19 +7,24 @@ import numpy as np
 from harness.errors import UnsupportedError
 from harness.frontends.builder import like, mb
 from harness.frontends.dispatch import Array, Value, Var
-from harness.frontends.onnx.declared import declared_shape, known_or_none
+from harness.frontends.onnx.declared import known_or_none, static_shape
 from harness.frontends.onnx.graph import Node, dtype_name
 from harness.frontends.onnx.ops.elementwise import INTEGERS
 from harness.frontends.onnx.ops.slicing import as_numbers
 from harness.frontends.onnx.registry import translates
-from harness.frontends.program import as_var
+from harness.frontends.program import as_var, narrowed
 
 
 @translates("ConstantOfShape", since=9)
 def constant_of_shape(shape: Value, *, value: Array | None = None, node: Node) -> Value:
     """One value everywhere, zero by default."""
     known = known_or_none(shape)
-    sizes = [int(size) for size in (declared_shape(node, "shape") if known is None else known)]
+    sizes = static_shape(node) if known is None else tuple(int(size) for size in known)
+    if sizes is None:
+        dtype = node.output_dtype()
+        filled = np.float32(0) if value is None else value.reshape(-1)[0]
+        whole = mb.fill(shape=shape, value=narrowed(np.asarray(filled, np.int32 if dtype == "bool" else None)).item())
+        return mb.cast(x=whole, dtype="bool") if dtype == "bool" else whole
     if 0 in sizes:
         raise UnsupportedError("Core ML has no tensors without elements", received=sizes)
     return np.full(sizes, np.float32(0) if value is None else value.reshape(-1)[0])
@@ -70,19 +75,16 @@ def compress(x: Var, condition: Var, *, axis: int | None = None) -> Var:
 
 
 @translates("CumProd", since=26)
-def cumulative_product(x: Var, axis: int, *, exclusive: int = 0, reverse: int = 0, node: Node) -> Var:
+def cumulative_product(x: Var, axis: int, *, exclusive: int = 0, reverse: int = 0) -> Value:
     """Products of what comes before, with or without the element itself."""
     axis %= len(x.shape)
     parts = list(mb.split(x=x, num_splits=int(x.shape[axis]), axis=axis)) if int(x.shape[axis]) > 1 else [x]
     if reverse:
         parts.reverse()
-    is_float = node.input_dtype() in ("float32", "float16")
-    one = mb.add(x=mb.mul(x=parts[0], y=np.float32(0) if is_float else np.int32(0)),
-                 y=np.float32(1) if is_float else np.int32(1))  # fmt: skip
-    products = []
-    running = one
+    products: list[Value] = []
+    running: Value = like(x, np.ones([int(size) for size in parts[0].shape]))
     for part in parts:
-        following = mb.mul(x=running, y=part)
+        following = part if not products else mb.mul(x=running, y=part)
         products.append(running if exclusive else following)
         running = following
     if reverse:

@@ -7,10 +7,11 @@ from collections.abc import Callable
 import numpy as np
 
 from harness.errors import UnsupportedError
-from harness.frontends.builder import mb
+from harness.frontends.builder import dtype_of, like, mb
 from harness.frontends.dispatch import Value, Var
 from harness.frontends.onnx.declared import known_or_none, reduced_axes
 from harness.frontends.onnx.graph import Node
+from harness.frontends.onnx.ops.elementwise import log, truncated_quotient
 from harness.frontends.onnx.registry import translates
 
 _REDUCTIONS = {
@@ -22,29 +23,38 @@ _REDUCTIONS = {
 _INPUT_SINCE = {"ReduceSum": 13}
 
 
+# Of integers these are no integers.
+_FRACTIONAL = frozenset({"reduce_l2_norm", "reduce_log_sum", "reduce_log_sum_exp"})
+
+
 def _reduced(mil_name: str, x: Var, axes: list[int], keepdims: int, node: Node) -> Var:
-    is_bool = node.input_dtype() == "bool"
-    if is_bool:
-        x = mb.cast(x=x, dtype="int32")
+    """Over some axes; over none where x has none, or ``noop_with_empty_axes`` says so: elements are transformed."""
+    keep = bool(keepdims)
+
+    def over(name: str, values: Var, keep: bool = keep) -> Var:
+        return getattr(mb, name)(x=values, axes=axes, keep_dims=keep) if axes else values
+
+    if node.input_dtype() == "bool":
+        return mb.cast(x=over(mil_name, mb.cast(x=x, dtype="int32")), dtype="bool")
+    if mil_name in _FRACTIONAL and dtype_of(x) == "int32":
+        raise UnsupportedError("this reduction of integers is rounded in ways that differ", received=node.input_dtype())
+    if mil_name == "reduce_mean" and dtype_of(x) == "int32":
+        count = int(np.prod([int(x.shape[axis]) for axis in axes]))
+        return truncated_quotient(over("reduce_sum", x), np.int32(count), is_signed=True)
     if mil_name == "reduce_log_sum":
-        result = mb.log(x=mb.reduce_sum(x=x, axes=axes, keep_dims=bool(keepdims)), epsilon=np.float32(1e-45))
-    elif mil_name == "reduce_log_sum_exp":
-        # Shifted by the greatest, so that nothing overflows.
-        greatest = mb.reduce_max(x=x, axes=axes, keep_dims=True)
-        summed = mb.reduce_sum(x=mb.exp(x=mb.sub(x=x, y=greatest)), axes=axes, keep_dims=True)
-        result = mb.add(x=mb.log(x=summed, epsilon=np.float32(1e-45)), y=greatest)
-        if not keepdims:
-            result = mb.squeeze(x=result, axes=axes) if len(axes) < len(x.shape) else mb.squeeze(x=result)
-    elif mil_name == "reduce_l2_norm":
-        squares = mb.reduce_sum(x=mb.mul(x=x, y=x), axes=axes, keep_dims=bool(keepdims))
-        result = mb.sqrt(x=squares)
-    elif mil_name == "reduce_l1_norm":
-        result = mb.reduce_sum(x=mb.abs(x=x), axes=axes, keep_dims=bool(keepdims))
-    elif mil_name == "reduce_sum_square":
-        result = mb.reduce_sum(x=mb.mul(x=x, y=x), axes=axes, keep_dims=bool(keepdims))
-    else:
-        result = getattr(mb, mil_name)(x=x, axes=axes, keep_dims=bool(keepdims))
-    return mb.cast(x=result, dtype="bool") if is_bool else result
+        return log(over("reduce_sum", x))
+    if mil_name == "reduce_log_sum_exp":
+        # Shifted by the greatest, so that nothing overflows, if that is finite.
+        limit = np.finfo(like(x, 0).dtype).max
+        shift = mb.clip(x=over("reduce_max", x, True), alpha=-limit, beta=limit)
+        result = mb.add(x=log(over("reduce_sum", mb.exp(x=mb.sub(x=x, y=shift)), True)), y=shift)
+        return result if keep or not axes else mb.squeeze(x=result, axes=axes)
+    if mil_name == "reduce_l1_norm":
+        return over("reduce_sum", mb.abs(x=x))
+    if mil_name in ("reduce_l2_norm", "reduce_sum_square"):
+        squares = over("reduce_sum", mb.mul(x=x, y=x))
+        return mb.sqrt(x=squares) if mil_name == "reduce_l2_norm" else squares
+    return over(mil_name, x)
 
 
 def _by_input(mil_name: str) -> Callable[..., Var]:
@@ -64,11 +74,9 @@ def _by_input(mil_name: str) -> Callable[..., Var]:
                 result = mb.select(cond=whole, a=_reduced(mil_name, x, chosen, keepdims, node), b=result)
             return result
         chosen = [] if known is None else sorted(int(axis) % len(x.shape) for axis in known)
-        if not chosen and noop_with_empty_axes:
-            if mil_name not in ("reduce_mean", "reduce_sum", "reduce_max", "reduce_min", "reduce_prod"):
-                raise UnsupportedError("a reduction over no axis still transforms each element", received=mil_name)
-            return x
-        return _reduced(mil_name, x, chosen or list(range(len(x.shape))), keepdims, node)
+        if not chosen and not noop_with_empty_axes:
+            chosen = list(range(len(x.shape)))
+        return _reduced(mil_name, x, chosen, keepdims, node)
 
     return reduce
 
