@@ -9,7 +9,7 @@ import numpy as np
 from harness.errors import UnsupportedError
 from harness.frontends.builder import mb
 from harness.frontends.dispatch import Value, Var
-from harness.frontends.onnx.declared import declared_shape, known_or_none
+from harness.frontends.onnx.declared import declared_shape, known_or_none, static_shape
 from harness.frontends.onnx.graph import Node
 from harness.frontends.onnx.registry import translates
 from harness.frontends.program import as_var
@@ -175,8 +175,11 @@ def split_by_attribute(x: Var, *, axis: int = 0, split: tuple[int, ...] | None =
 def expand(x: Var, shape: Value, *, node: Node) -> Var:
     """Broadcast to a shape, whose sizes of 1 keep x's."""
     known = known_or_none(shape)
-    wanted = [int(size) for size in (declared_shape(node, "shape") if known is None else known)]
-    given = [int(size) for size in x.shape]
+    if known is None and static_shape(node) is not None:
+        known = np.array(static_shape(node))
+    if known is None or not all(map(_is_known, x.shape)):
+        return _expanded_as_computed(x, as_var(shape))
+    wanted, given = [int(size) for size in known], [int(size) for size in x.shape]
     rank = max(len(wanted), len(given))
     wanted, given = [1] * (rank - len(wanted)) + wanted, [1] * (rank - len(given)) + given
     if 0 in wanted:
@@ -186,12 +189,26 @@ def expand(x: Var, shape: Value, *, node: Node) -> Var:
     return mb.tile(x=wide, reps=reps) if any(rep > 1 for rep in reps) else wide
 
 
+def _expanded_as_computed(x: Var, shape: Var) -> Var:
+    """By as many repetitions as the shape says where x's size is 1."""
+    given, wanted = len(x.shape), int(shape.shape[0])
+    if given < wanted:
+        x = mb.expand_dims(x=x, axes=list(range(wanted - given)))
+    elif given > wanted:
+        shape = mb.concat(values=[np.ones(given - wanted, np.int32), shape], axis=0)
+    is_one = mb.equal(x=mb.shape(x=x), y=np.int32(1))
+    return mb.tile(x=x, reps=mb.select(cond=is_one, a=shape, b=np.ones(max(given, wanted), np.int32)))
+
+
 @translates("Tile", since=6)
 def tile(x: Var, repeats: Value, *, node: Node) -> Var:
     """Repeated along each axis."""
     known = known_or_none(repeats)
+    declared = static_shape(node)
+    if known is None and (declared is None or not all(map(_is_known, x.shape))):
+        return mb.tile(x=x, reps=repeats)
     if known is None:
-        pairs = zip(declared_shape(node, "repeats"), x.shape, strict=True)
+        pairs = zip(declared or (), x.shape, strict=True)
         known = np.array([new // int(old) for new, old in pairs])
     if 0 in known:
         raise UnsupportedError("Core ML has no tensors without elements", received=known.tolist())

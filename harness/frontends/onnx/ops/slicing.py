@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from harness.errors import UnsupportedError
-from harness.frontends.builder import dtype_of, mb
+from harness.frontends.builder import dtype_of, like, mb
 from harness.frontends.dispatch import Value, Var
-from harness.frontends.onnx.declared import declared_shape, known_or_none
+from harness.frontends.onnx.declared import declared_shape, known_or_none, static_shape
 from harness.frontends.onnx.graph import Node
 from harness.frontends.onnx.ops.elementwise import wrapped
 from harness.frontends.onnx.ops.logic import where
@@ -52,11 +53,36 @@ def slice_(
     given = (starts, ends, axes, steps)
     known = [None if value is None else known_or_none(value) for value in given]
     if any(value is not None and found is None for value, found in zip(given, known, strict=True)):
+        are_known = all(value is None or found is not None for value, found in zip(given[2:], known[2:], strict=True))
+        if static_shape(node) is None and are_known:
+            named = range(int(starts.shape[0])) if known[2] is None else [int(axis) for axis in known[2]]
+            return _ranged(x, as_var(starts), as_var(ends), list(named), known[3])
         return _picked(x, starts, axes, steps, node)
     tuples = [None if found is None else tuple(int(item) for item in found) for found in known]
     assert tuples[0] is not None
     assert tuples[1] is not None
     return _sliced(x, tuples[0], tuples[1], tuples[2], tuples[3])
+
+
+def _gathered(x: Var, indices: Var, axis: int) -> Var:
+    return mb.gather(x=x, indices=indices, axis=axis)
+
+
+def _ranged(x: Var, starts: Var, ends: Var, axes: list[int], steps: Any) -> Var:
+    """Of computed bounds, as many rows of the named axes as there are when the model runs."""
+    for index, axis in enumerate(axes):
+        step = 1 if steps is None else int(steps[index])
+        size = mb.slice_by_index(x=mb.shape(x=x), begin=[axis % len(x.shape)], end=[axis % len(x.shape) + 1])
+        # Within what a step may begin and end at, as in Python.
+        least, most = (np.int32(0), size) if step > 0 else (np.int32(-1), mb.sub(x=size, y=np.int32(1)))
+        bounds = []
+        for given in (starts, ends):
+            bound = mb.slice_by_index(x=given, begin=[index], end=[index + 1])
+            bound = mb.minimum(x=mb.maximum(x=_wrapped_around(bound, size), y=least), y=most)
+            bounds.append(mb.squeeze(x=bound, axes=[0]))
+        rows = mb.range_1d(start=bounds[0], end=bounds[1], step=np.int32(step))
+        x = as_numbers(partial(_gathered, indices=rows, axis=axis % len(x.shape)), x)
+    return x
 
 
 def _picked(x: Var, starts: Value, axes: Value | None, steps: Value | None, node: Node) -> Var:
@@ -79,7 +105,7 @@ def _picked(x: Var, starts: Value, axes: Value | None, steps: Value | None, node
         start = mb.select(cond=mb.less(x=start, y=np.int32(0)), a=mb.add(x=start, y=np.int32(size)), b=start)
         start = mb.minimum(x=mb.maximum(x=start, y=np.int32(0)), y=np.int32(size - 1))
         rows = mb.add(x=start, y=mb.mul(x=np.arange(length, dtype=np.int32), y=as_var(step)))
-        x = mb.gather(x=x, indices=rows, axis=axis)
+        x = as_numbers(partial(_gathered, indices=rows, axis=axis), x)
     return x
 
 
@@ -264,5 +290,5 @@ def trilu(x: Var, k: Value | None = None, *, upper: int = 1, node: Node) -> Var:
         mask = constant(diagonal >= known[0] if upper else diagonal <= known[0])
     if node.input_dtype() == "bool":
         return mb.logical_and(x=x, y=mask)
-    zero = constant(np.zeros([1] * len(x.shape), np.float32 if node.input_dtype().startswith("f") else np.int32))
+    zero = constant(like(x, np.zeros([1] * len(x.shape))))
     return where(mb.reshape(x=mask, shape=[1] * (len(x.shape) - 2) + [rows, columns]), x, zero)

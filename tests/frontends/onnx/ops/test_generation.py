@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import numpy_helper
 
 from tests.frontends.onnx.checking import check, node_model
 
@@ -39,6 +40,11 @@ def test_of_every_type(dtype: Any) -> None:
 def test_range(start: float, limit: float, step: float) -> None:
     dtype = np.float32 if isinstance(step, float) else np.int64
     check(*node_model("Range", [np.array(item, dtype) for item in (start, limit, step)], 0, 11))
+
+
+@pytest.mark.parametrize("value", [np.array([3], np.float32), np.array([7], np.int64), np.array([True])])
+def test_constant_of_computed_shape(value: Any) -> None:
+    check(*node_model("ConstantOfShape", [np.array([2, 3])], 0, 13, value=numpy_helper.from_array(value)))
 
 
 @pytest.mark.parametrize("axis", [-1, 0, 1])

@@ -59,6 +59,18 @@ def test_flexible() -> None:
     check(*node_model("Size", [X], 0, 13, flexible=True))
 
 
+@pytest.mark.parametrize("dtype", TYPES)
+def test_computed_shapes(dtype: Any) -> None:
+    """Which no declared shape tells."""
+    x = _as(dtype)
+    check(*node_model("Expand", [x[:, :1], np.array([2, 1, 4, 1])], 0, 13))
+    check(*node_model("Expand", [x[:, :1], np.array([4, 1])], 0, 13))
+    check(*node_model("Expand", [x[:, :1], np.array([4, 1])], 1, 13, flexible=True))
+    for constants in (0, 1):
+        check(*node_model("Tile", [x, np.array([1, 2, 3])], constants, 13, flexible=True))
+    check(*node_model("Tile", [x, np.array([1, 2, 3])], 0, 13))
+
+
 @pytest.mark.parametrize(("operator", "inputs", "outputs"), [
     ("Tile", [X, np.array([1, 0, 1])], 1), ("Expand", [X, np.array([0, 1, 1, 1])], 1),
     ("Slice", [X, np.array([2]), np.array([2])], 1),

@@ -42,6 +42,16 @@ def test_computed_bounds_of_declared_shape() -> None:
 
 
 @pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("flexible", [False, True])
+def test_computed_bounds(dtype: Any, flexible: bool) -> None:
+    """Which no declared shape tells."""
+    bounds = [np.array(item) for item in ([3, -100], [-(2**31) + 1, 100], [1, -1], [-2, 2])]
+    check(*node_model("Slice", [_as(dtype), *bounds], 2, 13, flexible=flexible))
+    bounds = [np.array(item) for item in ([0, -3], [-1, 2**31 - 1], [0, 2])]
+    check(*node_model("Slice", [_as(dtype), *bounds], 1, 13, flexible=flexible))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("constants", [0, 1])
 def test_gathers(dtype: Any, constants: int) -> None:
     x = _as(dtype)
