@@ -86,7 +86,7 @@ def test_flexible_size(tmp_path: Path) -> None:
 
 def test_everything_that_stands_in_the_way_is_told_at_once() -> None:
     nodes = [
-        helper.make_node("Unique", ["x"], ["a"], name="first"),
+        helper.make_node("Multinomial", ["x"], ["a"], name="first"),
         helper.make_node("Cast", ["x"], ["b"], name="second", to=TensorProto.DOUBLE),
         helper.make_node("Cast", ["b"], ["c"], name="third", to=TensorProto.FLOAT),
     ]
