@@ -30,6 +30,7 @@ from harness.frontends.onnx.graph import (
 )
 from harness.frontends.onnx.registry import TRANSLATIONS
 from harness.frontends.program import InputRange, Names, ProgramBuilder, Scope, write_program
+from harness.memory import collection_paused
 from harness.quiet import quiet_conversion
 from harness.tensors import Array, TensorSpec
 
@@ -55,6 +56,7 @@ _NOT_FOLDED = frozenset(
 _LARGEST_FOLDED = 2**26  # elements
 
 
+@collection_paused()
 def convert_onnx(
     source: Path | Any,
     precision: str,
@@ -312,14 +314,11 @@ class _Inner:
         self._converter, self._scope = converter, scope
 
     def block(self, graph: Any, inputs: Sequence[Value] = ()) -> list[Value]:
-        """The outputs of ``graph``, translated into the block being built, with ``inputs`` for its inputs in order."""
+        """The outputs of ``graph``, translated into the block being built, with ``inputs`` for its inputs in order.
+        Constants stay numpy arrays, which belong to no block."""
         names = [item.name for item in graph.input]
         scope = Scope(parent=self._scope, values=dict(zip(names, inputs, strict=True)))
-        results = self._converter.block(graph, scope)
-        return [
-            scope.materialize(item.name) if isinstance(value, np.ndarray) else value
-            for item, value in zip(graph.output, results, strict=True)
-        ]
+        return self._converter.block(graph, scope)
 
 
 def _evaluate(node: Node, inputs: Sequence[Any], opsets: Mapping[str, int]) -> list[Array] | None:

@@ -25,6 +25,7 @@ from harness.frontends.tflite.quantization import (
 )
 from harness.frontends.tflite.reader import read_graph
 from harness.frontends.tflite.registry import TRANSLATIONS
+from harness.memory import collection_paused
 from harness.quiet import quiet_conversion
 from harness.tensors import TensorSpec
 
@@ -33,6 +34,7 @@ COMPUTED = frozenset(
 )
 
 
+@collection_paused()
 def convert_tflite(
     source: Path | TFLiteGraph,
     precision: str,

@@ -47,7 +47,7 @@ def if_(condition: Value, *, then_branch: Any, else_branch: Any, node: Node) -> 
 
 @translates("Loop")
 def loop(
-    trip_count: Value | None, condition: Value | None, *carried: Value, body: Any, node: Node
+    trip_count: Value | None = None, condition: Value | None = None, *carried: Value, body: Any, node: Node
 ) -> tuple[Value, ...]:
     """Repeats a graph while its condition holds, ``trip_count`` times at most."""
     if isinstance(condition, np.ndarray) and not condition.reshape(()):
@@ -101,7 +101,7 @@ def scan(
 
 @translates("Scan", since=8)
 def scan_8(
-    lengths: Var | None,
+    lengths: Var | None = None,
     *values: Value,
     body: Any,
     num_scan_inputs: int,
@@ -165,12 +165,10 @@ def _looped(
     start = [as_var(value) for value in carried]
     # One step outside of the loop tells what is collected; nothing uses it, so that it leaves the program again.
     number = mb.identity(x=np.int32(0))
-    first_condition, first, samples = step(number, as_var(condition), list(start))
+    first_condition, first, samples = step(number, condition, list(start))
     examples: list[Var] = [as_var(value) for value in samples]
-    # Alike in every turn, so that it needs not be computed.
-    is_always = (isinstance(condition, np.ndarray) and bool(condition.reshape(()))) and (
-        isinstance(first_condition, np.ndarray) and bool(first_condition.reshape(()))
-    )
+    # From true follows true, whatever is computed: the length is the count.
+    is_always = all(isinstance(item, np.ndarray) and bool(item.reshape(())) for item in (condition, first_condition))
     for before, after in zip(start, map(as_var, first), strict=True):
         if tuple(before.shape) != tuple(after.shape) or before.dtype != after.dtype:
             raise UnsupportedError(
@@ -182,22 +180,22 @@ def _looped(
     limit = None if count is None else scalar(as_var(count))
     kept = len(start)
 
-    def goes_on(number: Var, going: Var, *values: Var) -> Var:
+    def holds(number: Var, going: Var, *values: Var) -> Var:
         if limit is None:
             return mb.logical_and(x=going, y=going)
         return mb.logical_and(x=mb.less(x=number, y=limit), y=going)
 
     def body(number: Var, going: Var, *values: Var) -> list[Var]:
-        condition, results, items = step(number, going, list(values[:kept]))
+        goes_on, results, items = step(number, np.array(True) if is_always else going, list(values[:kept]))
         written = [
             mb.list_write(ls=ls, index=number, value=_element(item))
             for ls, item in zip(values[kept:], map(as_var, items), strict=True)
         ]
-        going = scalar(as_var(condition))
+        going = scalar(as_var(goes_on))
         return [mb.add(x=number, y=np.int32(1)), *_of_this_block([going, *results]), *written]
 
     results = mb.while_loop(
-        _cond=goes_on, _body=body, loop_vars=(as_var(np.array(0)), scalar(as_var(condition)), *start, *lists)
+        _cond=holds, _body=body, loop_vars=(as_var(np.array(0)), scalar(as_var(condition)), *start, *lists)
     )
     turns, _, *rest = results
     indices = np.arange(length, dtype=np.int32) if length is not None else None

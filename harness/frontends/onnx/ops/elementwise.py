@@ -84,7 +84,7 @@ def div(x: Var, y: Var, *, node: Node) -> Var:
     return wrapped(truncated_quotient(x, y, is_signed=not dtype.startswith("u")), dtype)
 
 
-def truncated_quotient(x: Var, y: Var, *, is_signed: bool) -> Var:
+def truncated_quotient(x: Var, y: Value, *, is_signed: bool) -> Var:
     """The quotient of integers towards zero: one above the floor where that is negative and there is a rest."""
     quotient = mb.floor_div(x=x, y=y)
     if not is_signed:

@@ -40,7 +40,7 @@ def _reduced(mil_name: str, x: Var, axes: list[int], keepdims: int, node: Node) 
         raise UnsupportedError("this reduction of integers is rounded in ways that differ", received=node.input_dtype())
     if mil_name == "reduce_mean" and dtype_of(x) == "int32":
         count = int(np.prod([int(x.shape[axis]) for axis in axes]))
-        return truncated_quotient(over("reduce_sum", x), np.int32(count), is_signed=True)
+        return truncated_quotient(over("reduce_sum", x), np.array(count, np.int32), is_signed=True)
     if mil_name == "reduce_log_sum":
         return log(over("reduce_sum", x))
     if mil_name == "reduce_log_sum_exp":
