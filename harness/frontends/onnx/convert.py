@@ -24,6 +24,7 @@ from harness.frontends.onnx.graph import (
     array_of,
     attributes_of,
     check_model,
+    dtype_name,
     read_model,
     value_type,
     value_types,
@@ -198,6 +199,23 @@ def _is_only_cast(graph: Any, name: str, type_: ValueType) -> bool:
     return type_.dtype in _HELD_BY_FLOAT32 and all(node.op_type in _CASTS for node in readers)
 
 
+def _compressed_weights(graph: Any) -> set[str]:
+    """Dequantised 8-bit constants that stay 8-bit in the package: all that reads them are convolutions and products,
+    as their weights."""
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    found = set()
+    for node in graph.node:
+        is_stored = node.op_type == "DequantizeLinear" and {*node.input} - {""} <= stored.keys() and len(node.input) > 1
+        if is_stored and dtype_name(stored[node.input[0]].data_type) in ("int8", "uint8"):
+            found.add(node.output[0])
+    for node in all_nodes(graph):
+        is_dilated = any(attribute.name == "dilations" and set(attribute.ints) != {1} for attribute in node.attribute)
+        reads_weight = node.op_type in ("Conv", "MatMul") and not is_dilated
+        found -= {name for index, name in enumerate(node.input) if index != 1 or not reads_weight}
+    inner = [attribute.g for node in all_nodes(graph) for attribute in node.attribute if attribute.HasField("g")]
+    return found - {item.name for part in (graph, *inner) for item in part.output}
+
+
 def _typed(item: Any) -> tuple[Any, ValueType]:
     return item, value_type(item.type)
 
@@ -226,6 +244,7 @@ class Converter:
         self.model = model
         self.names = Names()
         self.types: dict[str, ValueType] = {}
+        self.compressed = _compressed_weights(model.graph)
 
     def program(
         self, target: str, ranges: Mapping[tuple[str, int], InputRange] | None
@@ -289,6 +308,8 @@ class Converter:
 
     def _folded(self, node: Node, inputs: Sequence[Value | None]) -> list[Any] | None:
         """Values of a node whose inputs are all constant, by ONNX's reference evaluator; None where it is not one."""
+        if node.outputs and node.outputs[0] in self.compressed:
+            return None
         if node.operator in _NOT_FOLDED or any(attribute.HasField("g") for attribute in node.proto.attribute):
             return None
         if not all(value is None or isinstance(value, np.ndarray) for value in inputs):
@@ -312,6 +333,10 @@ class _Inner:
 
     def __init__(self, converter: Converter, scope: Scope) -> None:
         self._converter, self._scope = converter, scope
+
+    def is_compressed(self, name: str) -> bool:
+        """Whether a dequantised constant stays 8-bit in the package."""
+        return name in self._converter.compressed
 
     def block(self, graph: Any, inputs: Sequence[Value] = ()) -> list[Value]:
         """The outputs of ``graph``, translated into the block being built, with ``inputs`` for its inputs in order.

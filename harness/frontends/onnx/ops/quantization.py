@@ -120,23 +120,25 @@ def dequantize_linear(
     block_size: int = 0,
     output_dtype: int = 0,
     node: Node,
-) -> Var:
-    """(x - zero point) * scale. Constants stay 8-bit integers in the package."""
+) -> Value:
+    """(x - zero point) * scale. Weights stay 8-bit integers in the package."""
     values = _var(x)
     dtype, wanted = node.input_dtype(), node.output_dtype()
     if wanted == "float32" and _native(values, scale, zero_point, dtype, axis, block_size):
         given = _parameters(values, scale, zero_point, dtype, axis)
-        if isinstance(x, np.ndarray):
-            given = {"axis": np.array(0, np.int32), "zero_point": np.zeros((), dtype), **given}
-            if given["zero_point"].shape != given["scale"].shape:
-                given["zero_point"] = np.broadcast_to(given["zero_point"], given["scale"].shape).copy()
+        if isinstance(x, np.ndarray) and node.converter.is_compressed(node.outputs[0]):
+            offset = np.broadcast_to(given.get("zero_point", np.zeros((), dtype)), given["scale"].shape).copy()
+            given = {"axis": np.array(0, np.int32), **given, "zero_point": offset}
             return mb.constexpr_affine_dequantize(quantized_data=np.ascontiguousarray(x), **given)
         if (integers := _before_cast(values, dtype)) is not None:
             return mb.dequantize(input=integers, **given)
     if zero_point is not None:
         values = mb.sub(x=values, y=_along(zero_point, values, axis, block_size))
     result = mb.mul(x=_float(values), y=_float(_along(scale, values, axis, block_size)))
-    return mb.cast(x=result, dtype="fp16") if wanted == "float16" else result
+    if wanted == "float16":
+        result = mb.cast(x=result, dtype="fp16")
+    # Of constants it is one, which ONNX's evaluator did not fold.
+    return result if result.val is None else np.asarray(result.val)
 
 
 def _before_cast(x: Var, dtype: str) -> Var | None:

@@ -120,19 +120,21 @@ def test_float16(operator: str) -> None:
     assert np.abs(wanted.astype(np.float32)).max() > 1
 
 
-def quantised_model() -> Any:
+def quantised_model(opset: int) -> Any:
     """As quantisers write it: weights and activations between QuantizeLinear and DequantizeLinear."""
     constants = {
         "weight": integers(np.int8, 6, 3, 5, 5), "scales": np.linspace(0.001, 0.02, 6).astype(np.float32),
         "zeros": np.zeros(6, np.int8), "scale": scalar(0.03), "zero": scalar(-5, np.int8),
         "matrix": integers(np.uint8, 36, 40), "fine": scalar(0.004), "middle": scalar(121, np.uint8),
+        "bias": RANDOM.integers(-900, 900, 6).astype(np.int32), "bias_scales": np.full(6, 0.002, np.float32),
         "shape": np.array([1, -1, 36]),
     }  # fmt: skip
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
         helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["d"]),
         helper.make_node("DequantizeLinear", ["weight", "scales", "zeros"], ["w"], axis=0),
-        helper.make_node("Conv", ["d", "w"], ["c"]),
+        helper.make_node("DequantizeLinear", ["bias", "bias_scales"], ["b"], axis=0),
+        helper.make_node("Conv", ["d", "w", "b"], ["c"]),
         helper.make_node("Reshape", ["c", "shape"], ["r"]),
         helper.make_node("DequantizeLinear", ["matrix", "fine", "middle"], ["m"]),
         helper.make_node("MatMul", ["r", "m"], ["y"]),
@@ -144,12 +146,13 @@ def quantised_model() -> Any:
         [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 6, 40])],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
 
+@pytest.mark.parametrize("opset", [13, 19])
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-4), ("float16", 2e-2)])
-def test_quantised_models_stay_so(precision: str, tolerance: float, tmp_path: Path) -> None:
-    proto = quantised_model()
+def test_quantised_models_stay_so(opset: int, precision: str, tolerance: float, tmp_path: Path) -> None:
+    proto = quantised_model(opset)
     x = RANDOM.normal(size=(1, 3, 10, 10)).astype(np.float32)
     (wanted,) = reference(proto, {"x": x}, "onnxruntime")
     artifact = convert_onnx(proto, precision, tmp_path / "a.mlpackage")
