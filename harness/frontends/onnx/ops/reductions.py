@@ -45,8 +45,9 @@ def _reduced(mil_name: str, x: Var, axes: list[int], keepdims: int, node: Node) 
         return log(over("reduce_sum", x))
     if mil_name == "reduce_log_sum_exp":
         # Shifted by the greatest, so that nothing overflows, if that is finite.
-        limit = np.finfo(like(x, 0).dtype).max
-        shift = mb.clip(x=over("reduce_max", x, True), alpha=-limit, beta=limit)
+        greatest = over("reduce_max", x, True)
+        is_infinite = mb.equal(x=mb.abs(x=greatest), y=like(x, np.inf))
+        shift = mb.select(cond=is_infinite, a=like(x, 0), b=greatest)
         result = mb.add(x=log(over("reduce_sum", mb.exp(x=mb.sub(x=x, y=shift)), True)), y=shift)
         return result if keep or not axes else mb.squeeze(x=result, axes=axes)
     if mil_name == "reduce_l1_norm":
