@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from harness.errors import StoreError
 from harness.tensors import ImageSpec, TensorSpec
 
 
@@ -64,3 +67,24 @@ class Artifact:
 def _spec(data: Mapping[str, Any]) -> TensorSpec:
     image = None if data["image"] is None else ImageSpec(**data["image"])
     return TensorSpec(**{**data, "shape": tuple(data["shape"]), "image": image})
+
+
+def place_package(destination: Path, write: Callable[[Path], None]) -> None:
+    """``write`` a package beside its destination, then rename it there, so that no half package is ever found.
+
+    Raises StoreError where the disk does not take it; what ``write`` raises otherwise is passed on.
+    """
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.stem}-") as folder:
+            package = Path(folder, f"new{destination.suffix}")
+            write(package)
+            if destination.is_dir():
+                destination.rename(Path(folder, f"old{destination.suffix}"))
+            package.rename(destination)
+    except (OSError, shutil.Error) as error:
+        raise StoreError(
+            f"package {destination} cannot be written",
+            received=error.strerror if isinstance(error, OSError) and error.strerror else error,
+            remedy="Check that the folder is writable and the disk is not full",
+        ) from error

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from harness.doctor.command import doctor
+from harness.inspection_command import inspect
 from harness.suites.command import suite_coremltools
 from harness.suites.onnx_command import suite_onnx
 
@@ -33,6 +34,7 @@ suite_app = typer.Typer(help="Test suites of others, through ours.", rich_markup
 app.command()(doctor)
 suite_app.command("coremltools")(suite_coremltools)
 suite_app.command("onnx")(suite_onnx)
+app.command("inspect")(inspect)
 app.add_typer(cache_app, name="cache")
 app.add_typer(suite_app, name="suite")
 
@@ -72,7 +74,7 @@ def run(
     """Convert, execute, time and compare; store the results and write a report."""
     from harness.case import discover, find_case
     from harness.errors import UsageError
-    from harness.evaluate import Plan, default_runtimes
+    from harness.evaluate import Plan, default_routes, default_runtimes
     from harness.store import Store
 
     store = Store(out)
@@ -85,7 +87,7 @@ def run(
     cases = [find_case(name, models_folder, trust=trust) for name in names]
     plan = Plan(
         cases=tuple(cases),
-        routes=_chosen("harness.routes", route),
+        routes=tuple(route or default_routes()),
         precisions=_precisions(precision),
         runtimes=tuple(runtime or default_runtimes()),
         compute_units=tuple(compute_unit or ()),
@@ -276,12 +278,6 @@ def _write_report(records: list[Record], folder: Path, quiet: bool = False) -> N
     written = [write_markdown(frame, folder), write_html(frame, folder)]
     if not quiet:
         typer.echo("Report: " + "  ".join(str(path) for path in written))
-
-
-def _chosen(group: str, given: list[str] | None) -> tuple[str, ...]:
-    from harness import plugins
-
-    return tuple(given or plugins.names(group))
 
 
 def _precisions(given: list[str] | None) -> tuple[str, ...]:

@@ -113,6 +113,11 @@ def in_random_order(cells: Sequence[Cell], seed: int) -> list[Cell]:
     return [*together, *apart]
 
 
+def default_routes() -> tuple[str, ...]:
+    """Routes that can be taken on this machine: those of extras that are not installed are left out."""
+    return tuple(name for name in plugins.names(plugins.ROUTES) if not plugins.route(name).unavailable())
+
+
 def default_runtimes(*, available: bool = True) -> tuple[str, ...]:
     """Runtimes that execute conversions; ``available``: only those that can run on this machine."""
     runtimes = [plugins.runtime(name) for name in plugins.names(plugins.RUNTIMES)]

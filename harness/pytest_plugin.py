@@ -102,15 +102,14 @@ class _ModelModule(pytest.Module):
         return module
 
     def _cells(self, case: Any) -> list[Cell]:
-        from harness.evaluate import Plan, cells, default_runtimes
-        from harness.plugins import ROUTES, names
+        from harness.evaluate import Plan, cells, default_routes, default_runtimes
         from harness.routes.base import PRECISIONS
 
         ini = self.config.getini
         return cells(
             Plan(
                 cases=(case,),
-                routes=tuple(ini("harness_routes") or names(ROUTES)),
+                routes=tuple(ini("harness_routes") or default_routes()),
                 precisions=tuple(ini("harness_precisions") or PRECISIONS),
                 runtimes=tuple(ini("harness_runtimes") or default_runtimes(available=False)),
                 compute_units=tuple(ini("harness_compute_units")),

@@ -20,7 +20,7 @@ FLOORS = {
     "routes": 4, "plugins": 5, "inputs": 5,
     "store": 5, "cache": 5,
     "attribution": 5.5, "evaluate": 6,
-    "report": 7, "suites": 7, "doctor": 7,
+    "report": 7, "inspection": 6.5, "inspection_command": 7, "suites": 7, "doctor": 7,
     "cli": 8, "pytest_plugin": 8, "__main__": 9, "": 9,
 }  # fmt: skip
 

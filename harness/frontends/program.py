@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.artifact import Artifact
-from harness.errors import ConversionError, StoreError, UnsupportedError
+from harness.artifact import Artifact, place_package
+from harness.errors import ConversionError, UnsupportedError
 from harness.frontends.builder import mb
 from harness.frontends.dispatch import UNFIT, Value, Var
 from harness.quiet import quiet_conversion, quiet_imports
@@ -268,16 +268,7 @@ def write_program(
                 program, weights, specification_version=builder.function.opset_version.value,
                 convert_to="mlprogram", convert_from="milinternal",
             )  # fmt: skip
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.stem}-") as aside:
-                # Renamed into place, so that no half package is ever found there.
-                package = Path(aside, "new.mlpackage")
-                save_spec(specification, str(package), weights_dir=weights)
-                if destination.is_dir():
-                    destination.rename(Path(aside, "old.mlpackage"))
-                package.rename(destination)
-    except OSError as error:
-        raise StoreError(f"package {destination} cannot be written", received=error.strerror or error) from error
+            place_package(destination, lambda package: save_spec(specification, str(package), weights_dir=weights))
     except UNFIT as error:
         raise ConversionError(
             f"{what} cannot be written as an ML Program: {name} of coremltools failed", received=repr(error)[:300]

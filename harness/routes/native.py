@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from harness.artifact import Artifact
-from harness.errors import ConversionError, StoreError, UnknownNameError
+from harness.artifact import Artifact, place_package
+from harness.errors import ConversionError, UnknownNameError
 from harness.quiet import quiet_conversion, quiet_imports
 from harness.routes.base import Route
 from harness.runtimes.model_safety import first_line
@@ -79,7 +77,7 @@ class NativeRoute(Route):
         description = model.get_spec().description
         inputs = _features(description.input, graph.inputs, graph.name)
         outputs = _features(description.output, graph.outputs, graph.name)
-        _save(model, destination)
+        save_model(model, destination)
         return Artifact(
             path=destination,
             format="mlprogram",
@@ -147,20 +145,14 @@ def _at_node(trace: TracebackType | None) -> str:
     return ""
 
 
-def _save(model: Any, destination: Path) -> None:
-    """Beside the destination first, then renamed, so that no half package is ever found there."""
-    try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.stem}-") as folder:
-            package = Path(folder, "new.mlpackage")
+def save_model(model: Any, destination: Path) -> None:
+    """Write coremltools' MLModel, whole or not at all. Raises StoreError."""
+
+    def write(package: Path) -> None:
+        try:
             with quiet_conversion():
                 model.save(str(package))
-            if destination.is_dir():
-                destination.rename(Path(folder, "old.mlpackage"))
-            package.rename(destination)
-    except (OSError, RuntimeError, shutil.Error) as error:
-        raise StoreError(
-            f"package {destination} cannot be written",
-            received=first_line(error),
-            remedy="Check that the folder is writable and the disk is not full",
-        ) from error
+        except RuntimeError as error:  # coremltools' word for a file that it cannot write
+            raise OSError(first_line(error)) from error
+
+    place_package(destination, write)

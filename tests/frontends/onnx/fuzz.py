@@ -99,12 +99,45 @@ def run_batch(seeds: list[int], folder: Path) -> None:
         path.write_bytes(damage(content, choose))
         print("begin", seed, flush=True)
         try:
-            convert_onnx(path, "float32", folder / "a.mlpackage")
-            print("end", seed, "converted", flush=True)
+            artifact = convert_onnx(path, "float32", folder / "a.mlpackage")
+            print("end", seed, _agreement(path, artifact), flush=True)
         except HarnessError:
             print("end", seed, "refused", flush=True)
         except Exception as error:
             print("end", seed, f"untyped {type(error).__name__}: {str(error)[:100]}", flush=True)
+
+
+def _agreement(path: Path, artifact: Any) -> str:
+    """Whether what was converted says what ONNX Runtime says, on random inputs; where that can be asked."""
+    import numpy as np
+
+    from harness.runtimes import portable
+    from harness.runtimes.onnxruntime import OnnxRuntime, open_onnx
+
+    random_ = np.random.default_rng(0)
+    try:
+        source = open_onnx(path, "damaged")
+        inputs = {
+            spec.name: random_.uniform(0, 2, [size or 2 for size in spec.shape]).astype(spec.dtype)
+            for spec in source.inputs
+        }
+        from harness.artifact import Artifact
+
+        expected = OnnxRuntime().load(Artifact(path, "onnx"), "CPU", "float32").predict(inputs)
+    except (HarnessError, TypeError, ValueError):
+        return "converted, no reference"
+    try:
+        given = {artifact.input_names[name]: value for name, value in inputs.items() if name in artifact.input_names}
+        found = portable.load(artifact.path).predict(given)
+    except HarnessError as error:
+        return f"converted, refused when run: {str(error)[:80]}"
+    for name, wanted in expected.items():
+        got = np.asarray(found[artifact.output_names[name]], np.float64)
+        if wanted.dtype == object or got.size != wanted.size:
+            return f"WRONG size of {name}: {got.shape}, not {wanted.shape}"
+        if not np.allclose(got.reshape(wanted.shape), wanted.astype(np.float64), atol=1e-3, rtol=1e-3, equal_nan=True):
+            return f"WRONG {name}"
+    return "converted, equal"
 
 
 def main() -> None:
@@ -132,7 +165,7 @@ def main() -> None:
         for word, number, *rest in lines:
             if word == "end":
                 outcomes[rest[0].split(":")[0]] += 1
-                if rest[0].startswith("untyped"):
+                if rest[0].startswith(("untyped", "WRONG")):
                     print(number, rest[0])
         finished = [int(line[1]) for line in lines if line[0] == "end"]
         if status != 0 or len(finished) < end - seed:
