@@ -66,10 +66,67 @@ LIMITATIONS: tuple[Limitation, ...] = (
     ),
     Limitation(
         "frontends.onnx",
-        "operators without a translation",
+        "SequenceAt, SequenceConstruct, SequenceEmpty, SequenceErase, SequenceInsert, SequenceLength, "
+        "SequenceMap, SplitToSequence, ConcatFromSequence",
         "unsupported",
-        "recurrent layers, quantised and data-dependent operators are not translated yet; operators that "
-        "ONNX defines by others are expanded",
+        "ML Programs have lists inside loops only, no sequences as values",
+    ),
+    Limitation(
+        "frontends.onnx",
+        "Optional, OptionalGetElement, OptionalHasElement",
+        "unsupported",
+        "a value in an ML Program is always there",
+    ),
+    Limitation(
+        "frontends.onnx",
+        "RegexFullMatch, StringConcat, StringNormalizer, StringSplit, TfIdfVectorizer",
+        "unsupported",
+        "ML Programs do not compute with strings",
+    ),
+    Limitation(
+        "frontends.onnx",
+        "ImageDecoder",
+        "unsupported",
+        "Core ML decodes images before a model sees them",
+    ),
+    Limitation(
+        "frontends.onnx",
+        "Multinomial, RandomNormal, RandomNormalLike, RandomUniform, RandomUniformLike, Bernoulli",
+        "unsupported",
+        "a random result cannot be compared with a reference",
+    ),
+    Limitation(
+        "frontends.onnx",
+        "DFT, STFT, MelWeightMatrix, MaxRoiPool",
+        "unsupported",
+        "not translated yet; constant ones are folded",
+    ),
+    Limitation(
+        "frontends.onnx",
+        "Adagrad, Adam, Gradient, Momentum, FlexAttention",
+        "unsupported",
+        "preview domains of ONNX (ai.onnx.preview, ai.onnx.preview.training) are not read",
+    ),
+    Limitation(
+        "frontends.onnx",
+        "ArrayFeatureExtractor, Binarizer, CastMap, CategoryMapper, DictVectorizer, FeatureVectorizer, "
+        "Imputer, LabelEncoder, LinearClassifier, LinearRegressor, Normalizer, OneHotEncoder, SVMClassifier, "
+        "SVMRegressor, Scaler, TreeEnsemble, TreeEnsembleClassifier, TreeEnsembleRegressor, ZipMap",
+        "unsupported",
+        "the domain ai.onnx.ml is not read: it is no part of networks",
+    ),
+    Limitation(
+        "frontends.onnx",
+        "attributes axis and broadcast of arithmetic before opset 7",
+        "unsupported",
+        "broadcasting had other rules; onnx.version_converter writes them anew",
+    ),
+    Limitation(
+        "frontends.onnx",
+        "computed sizes, axes and bounds",
+        "unsupported",
+        "a parameter that MIL wants as a constant is taken from the declared shape where only one value fits "
+        "it, and refused elsewhere",
     ),
     Limitation(
         "frontends.tflite",
