@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from harness.artifact import Artifact
 from harness.errors import ConversionError, HarnessError, ModelFileError
 from harness.tensors import Array
 
@@ -20,6 +21,9 @@ KINDS = ("node", "simple", "pytorch")
 _FOLDERS = {"simple": ("simple",), "pytorch": ("pytorch-converted", "pytorch-operator")}
 
 FORMS = ("inputs", "constants")
+OURS = "onnx"
+# Routes that convert ONNX by other means.
+RIVALS = ("onnx2coreml", "onnxsim")
 
 # correct: built, and every output as expected. inexact: float16 outputs within one step of float16 of the expected
 # ones, which were rounded after every operation, and not within the suite's tolerance. wrong: built, and not as
@@ -38,6 +42,7 @@ class CaseResult:
     outcome: Outcome
     reason: str = ""
     kind: str = "node"
+    converter: str = OURS
 
 
 def cases(kind: str) -> list[Any]:
@@ -68,28 +73,67 @@ def _forms(kind: str) -> tuple[str, ...]:
     return FORMS if kind == "node" else FORMS[:1]
 
 
-def count_cases(kinds: Sequence[str], operators: Sequence[str] = ()) -> int:
+def count_cases(kinds: Sequence[str], operators: Sequence[str], converters: Sequence[str]) -> int:
     """How many results ``run_suite`` gives."""
-    return sum(len(_chosen(kind, operators)) * len(_forms(kind)) for kind in kinds)
+    return sum(len(_chosen(kind, operators)) * len(_forms(kind)) for kind in kinds) * len(converters)
 
 
-def run_suite(kinds: Sequence[str], operators: Sequence[str] = (), jobs: int = 1) -> Iterator[CaseResult]:
-    """Every chosen case in every form. A process that dies costs its chunk, which is reported as crashed."""
-    work = [(kind, case.name, form) for kind in kinds for case in _chosen(kind, operators) for form in _forms(kind)]
-    if jobs == 1:
-        for item in work:
-            yield _run_named(item)
-        return
+def converters() -> tuple[str, ...]:
+    """Ours and every rival that is installed."""
+    from harness import plugins
+
+    return (OURS, *(name for name in RIVALS if not plugins.route(name).unavailable()))
+
+
+def run_suite(
+    kinds: Sequence[str], operators: Sequence[str], converters: Sequence[str], jobs: int = 1
+) -> Iterator[CaseResult]:
+    """Every chosen case in every form by every converter, in ``jobs`` processes. A case that ends its process is a
+    result, crashed."""
+    work = [
+        (converter, kind, str(case.name), form)
+        for converter in converters
+        for kind in kinds
+        for case in _chosen(kind, operators)
+        for form in _forms(kind)
+    ]
+    return map(_run_named, work) if jobs == 1 else _in_processes(work, jobs)
+
+
+_Work = tuple[str, str, str, str]
+
+
+def _in_processes(work: list[_Work], jobs: int) -> Iterator[CaseResult]:
     from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import get_context
 
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_run_named, work, chunksize=8)
+    context = get_context("spawn")
+    while work:
+        done = 0
+        with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+            for future in [pool.submit(_run_named, item) for item in work]:
+                try:
+                    yield future.result()
+                except BrokenProcessPool:
+                    break
+                done += 1
+        if done == len(work):
+            return
+        # Something ended a process: the next case alone, to see whether it was that one.
+        converter, kind, name, form = work[done]
+        with ProcessPoolExecutor(1, mp_context=context) as alone:
+            try:
+                yield alone.submit(_run_named, work[done]).result()
+            except BrokenProcessPool:
+                operator = operator_of(_by_name(kind)[name])
+                yield CaseResult(name, operator, form, "crashed", "the process ended", kind, converter)
+        work = work[done + 1 :]
 
 
-def _run_named(item: tuple[str, str, str]) -> CaseResult:
-    kind, name, form = item
-    return replace(run_case(_by_name(kind)[name], form), kind=kind)
+def _run_named(item: _Work) -> CaseResult:
+    converter, kind, name, form = item
+    return replace(run_case(_by_name(kind)[name], form, converter), kind=kind)
 
 
 @cache
@@ -97,9 +141,12 @@ def _by_name(kind: str) -> dict[str, Any]:
     return {case.name: case for case in cases(kind)}
 
 
-def run_case(case: Any, form: str = "inputs") -> CaseResult:
+def run_case(case: Any, form: str = "inputs", converter: str = OURS) -> CaseResult:
     """Convert, execute and compare one case."""
-    from harness.frontends.onnx.convert import convert_onnx
+    return replace(_run_case(case, form, converter), converter=converter)
+
+
+def _run_case(case: Any, form: str, converter: str) -> CaseResult:
     from harness.runtimes import portable
 
     operator = operator_of(case)
@@ -111,7 +158,7 @@ def run_case(case: Any, form: str = "inputs") -> CaseResult:
         return CaseResult(case.name, operator, form, "unsupported", f"the case cannot be loaded: {error!r}")
     with tempfile.TemporaryDirectory() as folder:
         try:
-            artifact = convert_onnx(model, "float32", Path(folder, "case.mlpackage"), name=case.name)
+            artifact = _converted(model, case.name, Path(folder), converter)
         except (ConversionError, ModelFileError) as error:
             return CaseResult(case.name, operator, form, "unsupported", str(error))
         except Exception as error:
@@ -134,6 +181,22 @@ def run_case(case: Any, form: str = "inputs") -> CaseResult:
         except Exception as error:
             return CaseResult(case.name, operator, form, "crashed", repr(error))
     return CaseResult(case.name, operator, form, "correct")
+
+
+def _converted(model: Any, name: str, folder: Path, converter: str) -> Artifact:
+    destination = folder / "case.mlpackage"
+    if converter == OURS:
+        from harness.frontends.onnx.convert import convert_onnx
+
+        return convert_onnx(model, "float32", destination, name=name)
+    import onnx
+
+    from harness import plugins
+    from harness.source import SourceFile
+
+    path = folder / "case.onnx"
+    onnx.save(model, path)
+    return plugins.route(converter).convert(SourceFile(name, path, "onnx", (), ()), "float32", destination)
 
 
 def _difference(expected: Sequence[Any], found: Sequence[Array], case: Any) -> str:
@@ -226,6 +289,7 @@ def _promoted(model: Any, data: list[tuple[dict[str, Any], list[Any]]]) -> tuple
 
     promoted = onnx.ModelProto()
     promoted.CopyFrom(model)
+    promoted.ir_version = max(4, promoted.ir_version)  # before, a constant had to be an input too
     inputs, outputs = data[0]
     names = list(inputs)[1:]
     for name in names:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _KINDS = ("node", "simple", "pytorch")
 _OUTCOMES = ("correct", "inexact", "wrong", "failed", "crashed", "unsupported")
+_HEADINGS = tuple("refused" if outcome == "unsupported" else outcome for outcome in _OUTCOMES)
 _LISTED = 60
 _REASON_CHARACTERS = 160
 
@@ -23,33 +24,39 @@ def suite_onnx(
         list[str] | None, typer.Option(help=f"Part of the suite, one of {', '.join(_KINDS)}; all if not given.")
     ] = None,
     operator: Annotated[list[str] | None, typer.Option(help="Only cases of this operator, repeatable.")] = None,
+    rivals: Annotated[bool, typer.Option(help="Run other converters that are installed too.")] = True,
     jobs: Annotated[int, typer.Option(help="Processes at a time.", min=1)] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Run ONNX's own backend suite through the ONNX frontend and the portable runtime.
 
-    Each case is run as it is and with all inputs after the first as constants. Exit status 1 if a result is wrong.
+    Each case is run as it is and with all inputs after the first as constants, by our frontend and by every other
+    converter that is installed (the extra `rivals`). Exit status 1 if a result of ours is wrong.
     """
     from harness.errors import UnknownNameError
-    from harness.suites.onnx_cases import run_suite
+    from harness.suites.onnx_cases import OURS, converters, run_suite
 
     for name in kind or ():
         if name not in _KINDS:
             raise UnknownNameError("ONNX's suite has no such part", received=repr(name), supported=_KINDS)
     chosen = tuple(kind or _KINDS)
+    by = converters() if rivals else (OURS,)
     if as_json:
         import json
 
-        results = list(run_suite(chosen, tuple(operator or ()), jobs))
+        results = list(run_suite(chosen, tuple(operator or ()), by, jobs))
         typer.echo(json.dumps([asdict(result) for result in results], indent=2))
     else:
-        results = _run_with_progress(chosen, tuple(operator or ()), jobs)
+        results = _run_with_progress(chosen, tuple(operator or ()), by, jobs)
         _print(results)
-    if any(result.outcome in ("wrong", "failed", "crashed") for result in results):
+    bad = ("wrong", "failed", "crashed")
+    if any(result.outcome in bad for result in results if result.converter == OURS):
         raise typer.Exit(1)
 
 
-def _run_with_progress(kinds: tuple[str, ...], operators: tuple[str, ...], jobs: int) -> list[CaseResult]:
+def _run_with_progress(
+    kinds: tuple[str, ...], operators: tuple[str, ...], converters: tuple[str, ...], jobs: int
+) -> list[CaseResult]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -57,9 +64,9 @@ def _run_with_progress(kinds: tuple[str, ...], operators: tuple[str, ...], jobs:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("cases", total=count_cases(kinds, operators))
+        task = bar.add_task("cases", total=count_cases(kinds, operators, converters))
         results = []
-        for result in run_suite(kinds, operators, jobs):
+        for result in run_suite(kinds, operators, converters, jobs):
             results.append(result)
             bar.advance(task)
         return results
@@ -70,17 +77,23 @@ def _print(results: Iterable[CaseResult]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from harness.suites.onnx_cases import OURS
+
     console = Console()
     results = list(results)
-    summary = Table("kind", "form", "cases", *_OUTCOMES, title="ONNX's backend suite", box=None, header_style="bold")
-    for kind in dict.fromkeys(result.kind for result in results):
-        for form in dict.fromkeys(result.form for result in results):
-            summary.add_row(kind, form, *_counts([r for r in results if r.kind == kind and r.form == form]))
-    operators = Table("operator", "runs", *_OUTCOMES, title="Not wholly correct", box=None, header_style="bold")
-    nodes = [result for result in results if result.kind == "node"]
+    summary = Table(
+        "converter", "kind", "form", "cases", *_OUTCOMES, title="ONNX's backend suite", box=None, header_style="bold"
+    )
+    groups = dict.fromkeys((result.converter, result.kind, result.form) for result in results)
+    for converter, kind, form in groups:
+        same = [r for r in results if (r.converter, r.kind, r.form) == (converter, kind, form)]
+        summary.add_row(converter, kind, form, *_counts(same))
+    operators = Table("operator", "runs", *_HEADINGS, title="Not wholly correct", box=None, header_style="bold")
+    ours = [result for result in results if result.converter == OURS]
+    nodes = [result for result in ours if result.kind == "node"]
     for name in sorted({result.operator for result in nodes if result.outcome != "correct"}):
         operators.add_row(name, *_counts([result for result in nodes if result.operator == name]))
-    bad = [result for result in results if result.outcome not in ("correct", "inexact", "unsupported")]
+    bad = [result for result in ours if result.outcome not in ("correct", "inexact", "unsupported")]
     for table in (operators, summary):
         console.print(table)
     for result in bad[:_LISTED]:
