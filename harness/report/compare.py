@@ -15,11 +15,15 @@ from rich.text import Text
 from harness.errors import UsageError
 from harness.report.content import milliseconds, small
 from harness.report.frame import CELL, latest
+from harness.runtimes.coreml.plan import ComputePlan, difference
+from harness.timing import intervals_differ
 
 # An error that grows or shrinks by no more than this factor is the same: sums are reordered between machines.
 ACCURACY_FACTOR = 1.1
+# Lines of a difference between two compute plans that are shown.
+_LISTED = 5
 
-Kind = Literal["status", "accuracy", "latency"]
+Kind = Literal["status", "accuracy", "latency", "placement"]
 Verdict = Literal["better", "worse", "same", "not comparable"]
 
 
@@ -89,7 +93,8 @@ def compare_runs(old: pd.DataFrame, new: pd.DataFrame, rules: tuple[Rule, ...] =
         if first is None or second is None:
             changes.append(_appearance(cell, first, second))
         else:
-            changes += [_status(cell, first, second), _accuracy(cell, first, second), _latency(cell, first, second)]
+            kinds = (_status, _accuracy, _latency, _placement)
+            changes += [kind(cell, first, second) for kind in kinds]
     return [_judged(change, rules) for change in changes if change.verdict != "same"]
 
 
@@ -136,10 +141,26 @@ def _latency(cell: tuple[str, ...], first: Mapping[str, Any], second: Mapping[st
     elif math.isnan(first["median_low_ms"]) or math.isnan(second["median_low_ms"]):
         reason = "too few samples for a confidence interval"
     else:
-        slower = second["median_low_ms"] > first["median_high_ms"]
-        faster = second["median_high_ms"] < first["median_low_ms"]
-        verdict, change = "worse" if slower else "better" if faster else "same", _quotient(new, old)
+        before, after = ((record["median_low_ms"], record["median_high_ms"]) for record in (first, second))
+        differ = intervals_differ(before, after)
+        verdict, change = ("worse" if new > old else "better") if differ else "same", _quotient(new, old)
     return Change(cell, "latency", milliseconds(old), milliseconds(new), verdict, change, reason)
+
+
+def _placement(cell: tuple[str, ...], first: Mapping[str, Any], second: Mapping[str, Any]) -> Change:
+    """Core ML's estimates of where operations are executed; no verdict, for an estimate is neither good nor bad."""
+    if not first["compute_plan"] or not second["compute_plan"]:
+        return Change(cell, "placement", "", "", "same")
+    plans = [ComputePlan.from_json(record["compute_plan"]) for record in (first, second)]
+    lines = difference(*plans).lines()
+    if not lines:
+        return Change(cell, "placement", "", "", "same")
+    old, new = (
+        ", ".join(f"{kind} {'?' if share is None else f'{share:.0%}'}" for kind, share in plan.shares().items())
+        for plan in plans
+    )
+    rest = f" and {len(lines) - _LISTED} more" if len(lines) > _LISTED else ""
+    return Change(cell, "placement", old, new, "not comparable", reason="; ".join(lines[:_LISTED]) + rest)
 
 
 def _quotient(new: float, old: float) -> float | None:
@@ -169,7 +190,9 @@ def changes_table(changes: list[Change]) -> Table | Text:
     for header in ("Old", "New", "New/old"):
         table.add_column(header, justify="right")
     table.add_column("Verdict", overflow="fold")
-    units = {"status": "status", "accuracy": "max error", "latency": "median ms"}
+    units = {
+        "status": "status", "accuracy": "max error", "latency": "median ms", "placement": "placement, estimated",
+    }  # fmt: skip
     for change in changes:
         quotient = "" if change.change is None else f"{change.change:.2f}"
         verdict = change.verdict + (f": {change.reason}" if change.reason else "")

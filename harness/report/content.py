@@ -12,6 +12,7 @@ import pandas as pd
 
 from harness.limitations import Limitation, limitations
 from harness.report.frame import REFERENCE_NAMES, latest
+from harness.report.sections import Section, sections
 
 NOTHING = "–"  # noqa: RUF001 - for a value that does not exist
 TO = "–"  # noqa: RUF001 - between the ends of an interval
@@ -77,6 +78,7 @@ class Content:
     reference: str
     rows: tuple[Row, ...]
     notes: tuple[Note, ...]
+    sections: tuple[Section, ...]
     limitations: tuple[Limitation, ...]
     environment: tuple[tuple[str, str], ...]
     reading: tuple[str, ...]
@@ -112,6 +114,7 @@ def content(frame: pd.DataFrame, folder: Path | None = None) -> Content:
         reference=reference,
         rows=rows,
         notes=tuple(notes.values()),
+        sections=sections(records, folder),
         limitations=_applicable(records),
         environment=_environment(records),
         reading=_reading(sources, reference) if rows else (),

@@ -22,7 +22,12 @@ def write_markdown(frame: pd.DataFrame, folder: Path) -> Path:
     templates.filters["text"] = escaped
     templates.filters["link"] = lambda path: quote(path.relative_to(folder).as_posix())
     text = render(templates, "report.md.jinja", content(frame, folder))
-    return write(folder / NAME, re.sub(r"\n{3,}", "\n\n", text).rstrip("\n") + "\n")
+    return write(folder / NAME, _without_gaps(text).rstrip("\n") + "\n")
+
+
+def _without_gaps(text: str) -> str:
+    """No more than one empty line, and none within a table."""
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r"\|[ \t]*\n\n+(?=\|)", "|\n", text))
 
 
 def escaped(text: str) -> str:

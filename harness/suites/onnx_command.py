@@ -81,9 +81,8 @@ def _print(results: Iterable[CaseResult]) -> None:
 
     console = Console()
     results = list(results)
-    summary = Table(
-        "converter", "kind", "form", "cases", *_OUTCOMES, title="ONNX's backend suite", box=None, header_style="bold"
-    )
+    columns = ("converter", "kind", "form", "cases", *_HEADINGS)
+    summary = Table(*columns, title="ONNX's backend suite", box=None, header_style="bold", padding=(0, 1, 0, 0))
     groups = dict.fromkeys((result.converter, result.kind, result.form) for result in results)
     for converter, kind, form in groups:
         same = [r for r in results if (r.converter, r.kind, r.form) == (converter, kind, form)]
