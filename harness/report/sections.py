@@ -69,8 +69,8 @@ def _costs(records: list[Mapping[str, Any]]) -> Section:
     return Section(
         "Costs of Core ML cells",
         "Milliseconds, each measured apart: compiling the package, loading and specialising (cold and warm as they "
-        "were found to be), the first prediction, and the median of steady ones as the framework reports it and as Python "
-        "sees it.",
+        "were found to be), the first prediction, and the median of steady ones as the framework reports it and as "
+        "Python sees it.",
         ("Cell", "Compile", "Load", "Load again", "First", "Framework", "Python"),
         tuple(rows),
     )

@@ -49,6 +49,26 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     return Artifact(path, "mlprogram", provenance={"route": "by hand", "precision": "float16"})
 
 
+@pytest.fixture(scope="session")
+def picture_package(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """A picture as bright as the input, and one of its channels."""
+    with quiet_imports():
+        import coremltools as ct
+        from coremltools.converters.mil.mil import Builder as mb
+
+    @mb.program(input_specs=[mb.TensorSpec((1, 3, 4, 6))], opset_version=ct.target.iOS16)
+    def program(x):  # type: ignore[no-untyped-def]
+        gray = mb.slice_by_size(x=x, begin=[0, 0, 0, 0], size=[1, 1, 4, 6])
+        return mb.mul(x=x, y=np.float32(1), name="color"), mb.mul(x=gray, y=np.float32(1), name="gray")
+
+    path = tmp_path_factory.mktemp("picture") / "picture.mlpackage"
+    kinds = (ct.colorlayout.RGB, ct.colorlayout.GRAYSCALE)
+    program.functions["main"].set_output_types([ct.ImageType(color_layout=kind) for kind in kinds])
+    model = ct.convert(program, minimum_deployment_target=ct.target.iOS16, skip_model_load=True)
+    model.save(str(path))
+    return Artifact(path, "mlprogram")
+
+
 @pytest.fixture
 def inputs() -> dict[str, Array]:
     return {"x": np.random.default_rng(0).random((1, 3, 4, 4), np.float32)}

@@ -96,6 +96,18 @@ def test_inputs_are_what_core_ml_takes(measure: Callable[..., Measurement], inpu
     check_outputs(measure(Fault("strict", at="predict"), timed=True), inputs)
 
 
+@pytest.mark.parametrize("faults", [(), (Fault("rgba", at="predict"),)], ids=["as declared", "all RGBA"])
+def test_images(faults: tuple[Fault, ...], picture_package: Artifact) -> None:
+    x = np.random.default_rng(1).integers(0, 256, (1, 3, 4, 6)).astype(np.float32)
+    measured = stand_in_runtime(*faults).measure(
+        picture_package, {"x": x}, "CPU_ONLY", schedule=None, isolation=ISOLATION
+    )
+    np.testing.assert_array_equal(measured.outputs["color"], x[0].transpose(1, 2, 0))
+    np.testing.assert_array_equal(measured.outputs["gray"], x[0, 0])
+    if faults:
+        assert any("RGBA" in remark for remark in measured.fields["remarks"])
+
+
 def test_plan_without_costs(measure: Callable[..., Measurement]) -> None:
     fields = measure(Fault("no_costs", at="plan"), timed=True).fields
     assert "status" not in fields
