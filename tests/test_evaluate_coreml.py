@@ -1,4 +1,4 @@
-"""The pipeline with Core ML cells, through the stand-in: the matrix goes on, and the ladder tells where errors enter."""
+"""The pipeline with Core ML cells, through the stand-in: the matrix goes on, and the ladder names the rung."""
 
 from __future__ import annotations
 
