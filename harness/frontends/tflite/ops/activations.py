@@ -7,14 +7,17 @@ import numpy as np
 from harness.errors import UnsupportedError
 from harness.frontends.builder import mb
 from harness.frontends.dispatch import Var
+from harness.frontends.tflite.layout import pointwise
 from harness.frontends.tflite.registry import TRANSLATIONS, translates
 
 
 def fused(x: Var, function: str) -> Var:
     """``x`` after an operator's fused activation."""
+    return x if function == "NONE" else pointwise(lambda value: _activated(value, function), x)
 
-    if function == "NONE":
-        return x
+
+def _activated(x: Var, function: str) -> Var:
+
     if function == "RELU":
         return mb.relu(x=x)
     if function == "RELU6":
