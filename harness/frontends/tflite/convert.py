@@ -203,9 +203,9 @@ POINTWISE = frozenset(
     {
         "ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "POW", "SQUARED_DIFFERENCE", "ADD_N", "FLOOR_DIV",
         "FLOOR_MOD", "RELU", "RELU6", "RELU_N1_TO_1", "LOGISTIC", "TANH", "LEAKY_RELU", "ELU", "HARD_SWISH", "GELU",
-        "PRELU", "ABS", "NEG", "EXP", "LOG", "SIN", "COS", "SQRT", "RSQRT", "SQUARE", "FLOOR", "CEIL", "ROUND", "SIGN", "CAST",
-        "QUANTIZE", "DEQUANTIZE", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL", "EQUAL", "NOT_EQUAL",
-        "LOGICAL_AND", "LOGICAL_OR", "LOGICAL_NOT", "SELECT_V2",
+        "PRELU", "ABS", "NEG", "EXP", "LOG", "SIN", "COS", "SQRT", "RSQRT", "SQUARE", "FLOOR", "CEIL", "ROUND",
+        "SIGN", "CAST", "QUANTIZE", "DEQUANTIZE", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL", "EQUAL",
+        "NOT_EQUAL", "LOGICAL_AND", "LOGICAL_OR", "LOGICAL_NOT", "SELECT_V2",
     }
 )  # fmt: skip
 # Their results are values of their input, which lie on the grid already.
