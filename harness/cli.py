@@ -14,6 +14,7 @@ from harness.doctor.command import doctor
 from harness.inspection_command import inspect
 from harness.suites.command import suite_coremltools
 from harness.suites.onnx_command import suite_onnx
+from harness.suites.tflite_command import suite_tflite
 
 if TYPE_CHECKING:
     from harness.case import ModelCase
@@ -34,6 +35,7 @@ suite_app = typer.Typer(help="Test suites of others, through ours.", rich_markup
 app.command()(doctor)
 suite_app.command("coremltools")(suite_coremltools)
 suite_app.command("onnx")(suite_onnx)
+suite_app.command("tflite")(suite_tflite)
 app.command("inspect")(inspect)
 app.add_typer(cache_app, name="cache")
 app.add_typer(suite_app, name="suite")

@@ -15,6 +15,7 @@ import numpy as np
 
 from harness.artifact import Artifact
 from harness.errors import ConversionError, HarnessError, ModelFileError
+from harness.suites.processes import run_isolated
 from harness.tensors import Array
 
 KINDS = ("node", "simple", "pytorch")
@@ -97,38 +98,16 @@ def run_suite(
         for case in _chosen(kind, operators)
         for form in _forms(kind)
     ]
-    return map(_run_named, work) if jobs == 1 else _in_processes(work, jobs)
+    return run_isolated(work, _run_named, _crashed, jobs)
 
 
 _Work = tuple[str, str, str, str]
 
 
-def _in_processes(work: list[_Work], jobs: int) -> Iterator[CaseResult]:
-    from concurrent.futures import ProcessPoolExecutor
-    from concurrent.futures.process import BrokenProcessPool
-    from multiprocessing import get_context
-
-    context = get_context("spawn")
-    while work:
-        done = 0
-        with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-            for future in [pool.submit(_run_named, item) for item in work]:
-                try:
-                    yield future.result()
-                except BrokenProcessPool:
-                    break
-                done += 1
-        if done == len(work):
-            return
-        # Something ended a process: the next case alone, to see whether it was that one.
-        converter, kind, name, form = work[done]
-        with ProcessPoolExecutor(1, mp_context=context) as alone:
-            try:
-                yield alone.submit(_run_named, work[done]).result()
-            except BrokenProcessPool:
-                operator = operator_of(_by_name(kind)[name])
-                yield CaseResult(name, operator, form, "crashed", "the process ended", kind, converter)
-        work = work[done + 1 :]
+def _crashed(item: _Work) -> CaseResult:
+    converter, kind, name, form = item
+    operator = operator_of(_by_name(kind)[name])
+    return CaseResult(name, operator, form, "crashed", "the process ended", kind, converter)
 
 
 def _run_named(item: _Work) -> CaseResult:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from harness.suites.processes import counted, with_progress
 
 if TYPE_CHECKING:
     from harness.suites.onnx_cases import CaseResult
@@ -34,42 +35,26 @@ def suite_onnx(
     converter that is installed (the extra `rivals`). Exit status 1 if a result of ours is wrong.
     """
     from harness.errors import UnknownNameError
-    from harness.suites.onnx_cases import OURS, converters, run_suite
+    from harness.suites.onnx_cases import OURS, converters, count_cases, run_suite
 
     for name in kind or ():
         if name not in _KINDS:
             raise UnknownNameError("ONNX's suite has no such part", received=repr(name), supported=_KINDS)
     chosen = tuple(kind or _KINDS)
     by = converters() if rivals else (OURS,)
+    operators = tuple(operator or ())
+    found = run_suite(chosen, operators, by, jobs)
     if as_json:
         import json
 
-        results = list(run_suite(chosen, tuple(operator or ()), by, jobs))
+        results = list(found)
         typer.echo(json.dumps([asdict(result) for result in results], indent=2))
     else:
-        results = _run_with_progress(chosen, tuple(operator or ()), by, jobs)
+        results = with_progress(found, count_cases(chosen, operators, by))
         _print(results)
     bad = ("wrong", "failed", "crashed")
     if any(result.outcome in bad for result in results if result.converter == OURS):
         raise typer.Exit(1)
-
-
-def _run_with_progress(
-    kinds: tuple[str, ...], operators: tuple[str, ...], converters: tuple[str, ...], jobs: int
-) -> list[CaseResult]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from harness.suites.onnx_cases import count_cases, run_suite
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("cases", total=count_cases(kinds, operators, converters))
-        results = []
-        for result in run_suite(kinds, operators, converters, jobs):
-            results.append(result)
-            bar.advance(task)
-        return results
 
 
 def _print(results: Iterable[CaseResult]) -> None:
@@ -86,19 +71,14 @@ def _print(results: Iterable[CaseResult]) -> None:
     groups = dict.fromkeys((result.converter, result.kind, result.form) for result in results)
     for converter, kind, form in groups:
         same = [r for r in results if (r.converter, r.kind, r.form) == (converter, kind, form)]
-        summary.add_row(converter, kind, form, *_counts(same))
+        summary.add_row(converter, kind, form, *counted(same, _OUTCOMES))
     operators = Table("operator", "runs", *_HEADINGS, title="Not wholly correct", box=None, header_style="bold")
     ours = [result for result in results if result.converter == OURS]
     nodes = [result for result in ours if result.kind == "node"]
     for name in sorted({result.operator for result in nodes if result.outcome != "correct"}):
-        operators.add_row(name, *_counts([result for result in nodes if result.operator == name]))
+        operators.add_row(name, *counted([result for result in nodes if result.operator == name], _OUTCOMES))
     bad = [result for result in ours if result.outcome not in ("correct", "inexact", "unsupported")]
     for table in (operators, summary):
         console.print(table)
     for result in bad[:_LISTED]:
         console.print(f"{result.outcome}: {result.name} ({result.form}): {escape(result.reason[:_REASON_CHARACTERS])}")
-
-
-def _counts(results: list[CaseResult]) -> list[str]:
-    counted: Counter[Any] = Counter(result.outcome for result in results)
-    return [str(len(results)), *(str(counted[outcome]) for outcome in _OUTCOMES)]
