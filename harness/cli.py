@@ -46,6 +46,9 @@ RESULTS = Path("results")
 Out = Annotated[Path, typer.Option("--out", help="The folder of results.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Trust = Annotated[bool, typer.Option("--trust", help="Let model files run code of their own.")]
+Plugins = Annotated[
+    list[Path] | None, typer.Option("--plugin", help="Python file with translations of its own, repeatable.")
+]
 Models = Annotated[Path, typer.Option("--models", help="The folder of model cases.")]
 
 
@@ -70,6 +73,7 @@ def run(
     samples: Annotated[int, typer.Option(min=0, help="Timed predictions in each cell; 0 times nothing.")] = 20,
     seed: Annotated[int, typer.Option(help="Seed of the schedule's random order.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the last unfinished run.")] = False,
+    plugin: Plugins = None,
     trust: Trust = False,
     json: Json = False,
 ) -> None:
@@ -77,6 +81,7 @@ def run(
     from harness.case import discover, find_case
     from harness.errors import UsageError
     from harness.evaluate import Plan, default_routes, default_runtimes
+    from harness.frontends.plugin_files import load_plugin_files
     from harness.store import Store
 
     store = Store(out)
@@ -96,7 +101,9 @@ def run(
         inputs=tuple(inputs or ()),
         samples=samples,
         seed=seed,
+        plugins=tuple(plugin or ()),
     )
+    load_plugin_files(plan.plugins)  # before anything is stored
     _execute(plan, store.begin(_information(plan)), json)
 
 
@@ -108,16 +115,19 @@ def convert(
     precision: Annotated[str, typer.Option(help="float32 or float16.")] = "float16",
     inputs: Annotated[list[Path] | None, typer.Option(help="Files that give flexible dimensions their size.")] = None,
     models_folder: Models = MODELS,
+    plugin: Plugins = None,
     trust: Trust = False,
 ) -> None:
     """Convert one model by one route."""
     from harness import plugins
     from harness.case import find_case
     from harness.errors import UsageError
+    from harness.frontends.plugin_files import load_plugin_files
     from harness.inputs import prepare
 
     if output.suffix != ".mlpackage":
         raise UsageError(f"{output} is no name for an ML Program", supported=["a name that ends in .mlpackage"])
+    load_plugin_files(plugin or ())
     prepared = prepare(find_case(model, models_folder, trust=trust), tuple(inputs or ()))
     artifact = plugins.route(route).convert(prepared.source, _precisions([precision])[0], output)
     typer.echo(f"{artifact.path}  {artifact.size_bytes:,} bytes")
@@ -312,6 +322,7 @@ def _information(plan: Plan) -> RunInfo:
             "compute_units": list(plan.compute_units),
             "inputs": [str(path.resolve()) for path in plan.inputs],
             "samples": plan.samples,
+            "plugins": [str(path.resolve()) for path in plan.plugins],
         },
         system={"machine": machine_name(), "system": platform.platform(), "python": platform.python_version()},
     )
@@ -332,6 +343,7 @@ def _plan_of(run: Run, models_folder: Path, trust: bool) -> Plan:
         inputs=tuple(Path(path) for path in stored["inputs"]),
         samples=stored["samples"],
         seed=run.info.seed,
+        plugins=tuple(Path(path) for path in stored.get("plugins", ())),
     )
 
 

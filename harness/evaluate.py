@@ -17,6 +17,7 @@ from harness.attribution import Attribution
 from harness.cache import ConversionCache, conversion_key
 from harness.case import ModelCase
 from harness.errors import HarnessError, UsageError
+from harness.frontends.plugin_files import load_plugin_files
 from harness.inputs import prepare
 from harness.ladder import CAUSES, PORTABLE, Ladder
 from harness.machine import machine_name
@@ -35,6 +36,7 @@ class Plan:
     """What to run. ``compute_units`` empty means all of each runtime's; ``samples`` 0 leaves timing out.
 
     ``max_seconds`` bounds the timing of one target in one cell; ``isolation`` is of cells with a process of their own.
+    ``plugins`` are files of translations.
     """
 
     cases: tuple[ModelCase, ...]
@@ -48,6 +50,7 @@ class Plan:
     max_seconds: float = 10.0
     seed: int = 0
     isolation: Isolation = field(default_factory=Isolation)
+    plugins: tuple[Path, ...] = ()
 
     @property
     def schedule(self) -> Schedule | None:
@@ -135,12 +138,15 @@ def evaluate(
     used; whatever fails inside a cell is that cell's record.
     """
     planned = cells(plan)
+    plugin_files = load_plugin_files(plan.plugins)
     for case in plan.cases:
         ordered = in_random_order([cell for cell in planned if cell.case is case], plan.seed)
         mine = [cell for cell in ordered if cell.key not in run.finished]
         if mine:
             progress(f"loading {case.name}", None)
-            bench = Bench(case, cache, plan.inputs, run.name, plan.seed, progress, run.folder, draw, plan.isolation)
+            bench = Bench(
+                case, cache, plan.inputs, run.name, plan.seed, progress, run.folder, draw, plan.isolation, plugin_files
+            )
             timer = None if plan.schedule is None else _timer(plan.schedule)
             for position, cell in enumerate(ordered):
                 if cell in mine:
@@ -163,8 +169,8 @@ def _timer(schedule: Schedule) -> Timer:
 class Bench:
     """One model with its inputs, its reference and its conversions, for all of its cells.
 
-    Pictures are drawn into ``folder`` by ``draw``; ladders and bundles of failures go there too. Raises UsageError for
-    models and inputs that cannot be used.
+    Pictures are drawn into ``folder`` by ``draw``; ladders and bundles of failures go there too. ``plugin_files`` are
+    those that were loaded, with their hashes. Raises UsageError for models and inputs that cannot be used.
     """
 
     def __init__(
@@ -178,10 +184,12 @@ class Bench:
         folder: Path | None = None,
         draw: Draw | None = None,
         isolation: Isolation | None = None,
+        plugin_files: Mapping[str, str] | None = None,
     ) -> None:
         self.case, self.cache, self.run, self.seed = case, cache, run, seed
         self.progress, self.folder, self.draw = progress, folder, draw
         self.isolation = isolation or Isolation()
+        self.plugin_files = plugin_files or {}
         self.attribution = Attribution(case.name, folder)
         prepared = prepare(case, files)
         self.source, self.inputs, self.input_source = prepared.source, prepared.inputs, prepared.input_source
@@ -252,6 +260,7 @@ class Bench:
             precision=cell.precision,
             input_shapes={name: array.shape for name, array in self.inputs.items()},
             versions=cell.route.versions(),
+            options={f"plugin {index}": content for index, content in enumerate(self.plugin_files.values())},
         )
         start = time.perf_counter()
         artifact = self.cache.get(cache_key)

@@ -16,6 +16,9 @@ def inspect(
     route: Annotated[list[str] | None, typer.Option(help="Conversion route, repeatable. All by default.")] = None,
     precision: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
     inputs: Annotated[list[Path] | None, typer.Option(help="Files that give flexible dimensions their size.")] = None,
+    plugin: Annotated[
+        list[Path] | None, typer.Option("--plugin", help="Python file with translations of its own, repeatable.")
+    ] = None,
     models_folder: Annotated[Path, typer.Option("--models", help="The folder of model cases.")] = Path("models"),
     trust: Annotated[bool, typer.Option("--trust", help="Let model files run code of their own.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
@@ -26,11 +29,13 @@ def inspect(
     from harness.case import find_case
     from harness.errors import UnknownNameError
     from harness.evaluate import default_routes
+    from harness.frontends.plugin_files import load_plugin_files
     from harness.inspection import inspect_package, inspect_routes
     from harness.routes.base import PRECISIONS
 
     if precision not in PRECISIONS:
         raise UnknownNameError(f"there is no precision {precision!r}", supported=PRECISIONS)
+    load_plugin_files(plugin or ())
     if Path(model).suffix == ".mlpackage":
         found = [inspect_package(Path(model))]
     else:

@@ -32,6 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--benchmark", action="store_true", help="run the timed matrix, and nothing else")
     group.addoption("--harness-results", default="results", help="folder that timed runs are stored in")
     parser.addini("harness_models", "folder of model cases, relative to the root", default="models")
+    parser.addini("harness_plugins", "files of translations of your own (--plugin of harness run)", type="paths")
     for name in ("routes", "precisions", "runtimes", "compute_units"):
         parser.addini(f"harness_{name}", f"{name} of the matrix; all by default", type="args")
 
@@ -121,12 +122,14 @@ def _bench_of(config: pytest.Config, cell: Cell) -> Bench:
     """One bench for each model; only the last one used is kept, to bound memory."""
     from harness.cache import ConversionCache
     from harness.evaluate import Bench
+    from harness.frontends.plugin_files import load_plugin_files
 
     benches = config.stash.setdefault(_bench, {})
     if cell.case.name not in benches:
         benches.clear()
         run = config.stash[_run].name if _run in config.stash else "pytest"
-        benches[cell.case.name] = Bench(cell.case, ConversionCache(), run=run)
+        plugin_files = load_plugin_files(config.getini("harness_plugins"))
+        benches[cell.case.name] = Bench(cell.case, ConversionCache(), run=run, plugin_files=plugin_files)
     return benches[cell.case.name]
 
 

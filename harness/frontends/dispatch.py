@@ -17,6 +17,7 @@ A function returns one value or a tuple of them, MIL values or numpy arrays (con
 from __future__ import annotations
 
 import inspect
+import traceback
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -80,6 +81,14 @@ class Translation:
         """Annotations by parameter, without their None."""
         return {name: _plain(hint) for name, hint in typing.get_type_hints(self.function).items()}
 
+    def _remedy(self, error: BaseException) -> str | None:
+        """Where to look in a function that is not ours."""
+        if self.function.__module__.startswith("harness."):
+            return None
+        file = self.function.__code__.co_filename
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+        return f"Mend {file}, line {lines[-1] if lines else self.function.__code__.co_firstlineno}"
+
     @cached_property
     def _parameters(self) -> tuple[inspect.Parameter, ...]:
         return tuple(inspect.signature(self.function).parameters.values())
@@ -112,8 +121,10 @@ class Translation:
             if str(error).startswith(where):
                 raise
             raise type(error)(f"{where}: {error}") from error
-        except UNFIT as error:
-            raise ConversionError(f"{where} cannot be translated", received=_reason(error)) from error
+        except Exception as error:  # the builder and numpy raise much, a user's own function anything
+            raise ConversionError(
+                f"{where} cannot be translated", received=_reason(error), remedy=self._remedy(error)
+            ) from error
         return tuple(results) if isinstance(results, tuple | list) else (results,)
 
     def _bind_inputs(self, inputs: Sequence[Value | None], where: str, materialize: Callable[[int], Var]) -> list[Any]:
@@ -199,6 +210,17 @@ class Translations:
         """The newest at or below ``version``, or None."""
         found = [item for item in self._table.get(operator, ()) if item.since <= version]
         return found[-1] if found else None
+
+    def of_module(self, module: str) -> list[Translation]:
+        """Those whose functions a module defines."""
+        return [item for versions in self._table.values() for item in versions if item.function.__module__ == module]
+
+    def withdraw(self, module: str) -> None:
+        """Forget the translations that a module registered."""
+        for operator, versions in list(self._table.items()):
+            versions[:] = [item for item in versions if item.function.__module__ != module]
+            if not versions:
+                del self._table[operator]
 
     def operators(self) -> list[str]:
         """Every operator that is translated, in alphabetical order."""

@@ -25,6 +25,7 @@ from harness.frontends.tflite.layout import (
     twin,
 )
 from harness.frontends.tflite.node import Node
+from harness.frontends.tflite.options import custom_attributes
 from harness.frontends.tflite.quantization import (
     dequantized_constant,
     from_integers,
@@ -79,12 +80,14 @@ def convert_tflite(
 
 def _refuse_unsupported(graph: TFLiteGraph, interface: Signature) -> None:
     problems: list[str] = []
+    has_custom = False
     for subgraph in graph.subgraphs:
         for operator in subgraph.operators:
             where = f"{operator.name} operator {operator.index} of subgraph {subgraph.name or '0'}"
             if TRANSLATIONS.find(operator.name, operator.version) is None:
                 kind = "custom operator " if operator.is_custom else ""
                 problems.append(f"{kind}{where} has no translation")
+                has_custom |= operator.is_custom
                 continue
             for index in (*operator.inputs, *operator.outputs):
                 tensor = subgraph.tensors[index] if index >= 0 else None
@@ -93,8 +96,10 @@ def _refuse_unsupported(graph: TFLiteGraph, interface: Signature) -> None:
                     break
     if problems:
         listed = "; ".join(problems[:20]) + (f"; and {len(problems) - 20} more" if len(problems) > 20 else "")
+        own = "Translate custom operators in a file of your own, --plugin FILE (docs/tflite.md)"
         raise UnsupportedError(
-            f"model {graph.name} cannot be said in Core ML: {listed}", remedy="See `harness list limitations`"
+            f"model {graph.name} cannot be said in Core ML: {listed}",
+            remedy=own if has_custom else "See `harness list limitations`",
         )
 
 
@@ -148,7 +153,11 @@ class Converter:
         results = self._channels_first(translation, node, inputs)
         if results is None:
             results = translation.call(
-                inputs, operator.options, node, str(node), lambda index: scope.materialize(str(operator.inputs[index]))
+                inputs,
+                options_of(operator, translation),
+                node,
+                str(node),
+                lambda index: scope.materialize(str(operator.inputs[index])),
             )
         if len(results) < len(outputs):
             raise ConversionError(f"{node} has {len(outputs)} outputs", supported=f"{len(results)} are translated")
@@ -196,6 +205,13 @@ class Converter:
         constant = dequantized_constant(tensor, tensor.name or f"tensor_{index}") if is_quantized(tensor) else None
         scope.values[str(index)] = tensor.array() if constant is None else constant
         return scope.values[str(index)]
+
+
+def options_of(operator: Operator, translation: Translation) -> Mapping[str, Any]:
+    """What is bound to a translation's attributes. One that takes the node alone reads custom options itself."""
+    if not operator.is_custom or (translation.wants_node and not translation.attributes):
+        return operator.options
+    return custom_attributes(operator)
 
 
 # They compute each element from elements at the same place, so that the layout does not matter.

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from harness.errors import ConversionError
 from harness.frontends.tflite.flatbuffer import Table, damaged
+from harness.frontends.tflite.graph import Operator
 from harness.frontends.tflite.schema import STRING, VECTOR, Schema
 
 # The generated schema does not say which numbers are members of an enumeration (schema.fbs does).
@@ -39,6 +41,28 @@ _OTHER_TABLES = {
     "CONV_3D_TRANSPOSE": "Conv3DOptions", "RANDOM_STANDARD_NORMAL": "RandomOptions",
     "RANDOM_UNIFORM": "RandomOptions", "MULTINOMIAL": "RandomOptions",
 }  # fmt: skip
+
+
+def custom_attributes(operator: Operator) -> dict[str, Any]:
+    """A custom operator's options by name: a FlexBuffer's map, as TensorFlow's converter writes them.
+
+    Raises ConversionError for bytes that are none.
+    """
+    if not operator.custom_options:
+        return {}
+    from flatbuffers import flexbuffers
+
+    try:
+        values = flexbuffers.Loads(operator.custom_options)
+    except Exception as error:  # whatever its reader stumbles over
+        values = error
+    if not isinstance(values, dict):
+        raise ConversionError(
+            f"custom operator {operator.name} has options that are no map of a FlexBuffer",
+            received=f"{len(operator.custom_options)} bytes",
+            remedy="Let its translation take `node` and read node.operator.custom_options",
+        )
+    return values
 
 
 def options_table(operator: str, schema: Schema) -> str | None:
