@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from harness.frontends.dispatch import Array, Var
 from harness.frontends.onnx.graph import Node
 from harness.frontends.onnx.ops.convolution import explicit_pads, padding
 from harness.frontends.onnx.registry import translates
+from harness.frontends.windows import first_greatest, taps
 
 _NARROW = ("int8", "uint8", "int16", "uint16")
 
@@ -66,13 +67,6 @@ def _padded(x: Var, windows: _Windows, value: float) -> Var:
     return mb.pad(x=x, pad=[0, 0, 0, 0, *windows.reach], mode="constant", constant_val=like(x, value))
 
 
-def _taps(extent: int, stride: int, rate: int, size: int) -> Iterator[tuple[int, int]]:
-    """Begin and end of the strided slice that holds each tap of every window."""
-    count = (size - (extent - 1) * rate - 1) // stride + 1
-    for start in range(0, extent * rate, rate):
-        yield start, start + (count - 1) * stride + 1
-
-
 def _dilated(x: Var, windows: _Windows, reduce: str) -> Var:
     """Windows with holes, as shifted slices combined along one axis after the other."""
     rank = len(x.shape)
@@ -81,7 +75,7 @@ def _dilated(x: Var, windows: _Windows, reduce: str) -> Var:
     ):
         whole = [other != axis for other in range(rank)]
         result: Var | None = None
-        for start, stop in _taps(extent, stride, rate, int(x.shape[axis])):
+        for start, stop in taps(extent, stride, rate, int(x.shape[axis])):
             part = mb.slice_by_index(
                 x=x, begin=[0 if other else start for other in whole], end=[0 if other else stop for other in whole],
                 stride=[1 if other else stride for other in whole], begin_mask=whole, end_mask=whole,
@@ -101,24 +95,11 @@ def _indexed(x: Var, windows: _Windows, columns_first: int) -> tuple[Var, Var]:
         neighbour = axis - 1 if columns_first else axis + 1
         steps[axis] = steps[neighbour] * sizes[neighbour]
     wide = _padded(x, windows, -np.inf)
-    taps = [
-        list(_taps(*item))
-        for item in zip(windows.kernel, windows.strides, windows.rates, wide.shape[2:], strict=True)
-    ]  # fmt: skip
-    best, place = None, None
-    for offset in np.ndindex(*windows.kernel):
-        spans = [taps[axis][at] for axis, at in enumerate(offset)]
-        part = mb.slice_by_index(
-            x=wide, begin=[0, 0, *(span[0] for span in spans)], end=[batch, channels, *(span[1] for span in spans)],
-            stride=[1, 1, *windows.strides],
-        )  # fmt: skip
-        distance = np.int32(sum(at * rate * step for at, rate, step in zip(offset, windows.rates, steps, strict=True)))
-        if best is None:
-            best, place = part, np.full([int(size) for size in part.shape], distance, np.int32)
-            continue
-        place = mb.select(cond=mb.greater(x=part, y=best), a=distance, b=place)
-        best = mb.maximum(x=best, y=part)
-    assert best is not None
+
+    def distance(place: tuple[int, ...]) -> np.int32:
+        return np.int32(sum(at * rate * step for at, rate, step in zip(place, windows.rates, steps, strict=True)))
+
+    best, place = first_greatest(wide, windows.kernel, windows.strides, windows.rates, distance)
     origin = np.arange(batch * channels, dtype=np.int64).reshape(batch, channels, *([1] * spatial)) * np.prod(sizes)
     for axis in range(spatial):
         begins = np.arange(int(best.shape[axis + 2])) * windows.strides[axis] - windows.pads[2 * axis]
@@ -164,7 +145,7 @@ def _counts(x: Var, windows: _Windows, with_pads: int) -> Array:
         begin, end = windows.pads[2 * axis : 2 * axis + 2]
         counted = np.pad(np.ones(int(x.shape[axis + 2])), (begin, end), constant_values=float(bool(with_pads)))
         counted = np.pad(counted, (0, windows.tail[axis]))
-        along = sum(counted[start:stop:stride] for start, stop in _taps(extent, stride, rate, len(counted)))
+        along = sum(counted[start:stop:stride] for start, stop in taps(extent, stride, rate, len(counted)))
         counts = counts[..., None] * np.asarray(along)
     return counts
 

@@ -183,15 +183,25 @@ def _transposed(
 @translates("Convolution2DTransposeBias")
 def convolution_2d_transpose_bias(x: Var, weight: Value, bias: Value | None = None, *, node: Node) -> Var:
     """MediaPipe's custom operator: ``TfLiteTransposeConvParams`` as bytes (padding, stride width, stride height)."""
-    options = np.frombuffer(node.operator.custom_options[:12], np.int32)
-    if len(options) < 3:
-        raise UnsupportedError("the custom options hold no padding and strides", received=len(options))
+    content = node.operator.custom_options
+    if len(content) < 12:
+        raise UnsupportedError("the custom options hold no padding and strides", received=f"{len(content)} bytes")
+    options = np.frombuffer(content[:12], "<i4")
     padding = {1: "SAME", 2: "VALID"}.get(int(options[0]))
     if padding is None:
         raise UnsupportedError("unknown padding of a custom operator", received=int(options[0]), supported="1, 2")
-    size = node.outputs[0].shape[1:3]
+    strides = [int(options[2]), int(options[1])]
+    if min(strides) < 1 or not all(isinstance(size, int | np.integer) for size in x.shape):
+        raise UnsupportedError(
+            "strides must be positive and the image of a known size", received=f"{strides}, {tuple(x.shape)}"
+        )
+    size = []
+    for given, extent, stride in zip(x.shape[1:3], weight.shape[1:3], strides, strict=True):
+        # The kernel's own rule, which gives less than stride * size where SAME has more to cut.
+        cut = max(0, int(extent) - (int(given) - 1) % stride - 1) if padding == "SAME" else 0
+        size.append(stride * (int(given) - 1) + int(extent) - cut)
     kernel = transposed_weight(weight, (3, 0, 1, 2))
-    return _transposed(x, kernel, bias, size, padding, [int(options[2]), int(options[1])], "NONE")
+    return _transposed(x, kernel, bias, size, padding, strides, "NONE")
 
 
 @translates("FULLY_CONNECTED")
