@@ -30,6 +30,8 @@ from harness.frontends.tflite.quantization import (
     dequantized_constant,
     from_integers,
     is_quantized,
+    lies_on_grid,
+    remembering_integers,
     rounded,
     to_integers,
 )
@@ -65,8 +67,8 @@ def convert_tflite(
     interface = graph.interface(signature)
     _refuse_unsupported(graph, interface)
     try:
-        with quiet_conversion(), remembering_layouts():
-            builder = Converter(graph).program(interface, target, ranges)
+        with quiet_conversion(), remembering_layouts(), remembering_integers():
+            builder = Converter(graph, precision).program(interface, target, ranges)
     except UNFIT as error:
         raise ConversionError(f"model {graph.name} cannot be converted", received=repr(error)[:300]) from error
     provenance = {"route": "tflite", "coremltools": version("coremltools")}
@@ -106,8 +108,9 @@ def _refuse_unsupported(graph: TFLiteGraph, interface: Signature) -> None:
 class Converter:
     """One model. Translations of control flow call ``subgraph``."""
 
-    def __init__(self, graph: TFLiteGraph) -> None:
+    def __init__(self, graph: TFLiteGraph, precision: str) -> None:
         self.graph = graph
+        self.precision = precision
         self.names = Names()
 
     def program(
@@ -164,7 +167,7 @@ class Converter:
         for tensor, value in zip(outputs, results, strict=False):
             if value is None:
                 continue
-            if is_quantized(tensor) and not _only_moves(operator):
+            if is_quantized(tensor) and not _only_moves(operator) and not lies_on_grid(value, tensor):
                 value = pointwise(lambda x, tensor=tensor: rounded(x, tensor), _as_var(value))  # type: ignore[misc]
             scope.values[str(tensor.index)] = value
             name = tensor.name or f"tensor_{tensor.index}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.errors import UnsupportedError
+from harness.frontends.dispatch import Array
 from harness.frontends.tflite.graph import Operator, TensorInfo, TFLiteGraph
 
 
@@ -17,6 +19,28 @@ class Node:
     outputs: tuple[TensorInfo, ...]
     graph: TFLiteGraph = field(repr=False)
     converter: Any = field(repr=False)
+
+    def has_integer_kernel(self, index: int = 0) -> bool:
+        """Whether TFLite makes integers of those of input ``index``, which the program then does in floats that hold
+        them. A float16 does not hold their products."""
+        tensors = [self.inputs[index], *self.outputs]
+        return self.converter.precision == "float32" and all(
+            tensor is not None and tensor.dtype in ("int8", "uint8", "int16") and tensor.quantization is not None
+            for tensor in tensors
+        )
+
+    def scales(self, index: int) -> Array:
+        """Scales of a quantised input, as float32; of the output where ``index`` is -1."""
+        tensor = self.outputs[0] if index < 0 else self.inputs[index]
+        if tensor is None or tensor.quantization is None or not len(tensor.quantization.scales):
+            raise UnsupportedError(f"{self} computes with a tensor without scale and zero point", received=tensor)
+        return tensor.quantization.scales
+
+    def tensor(self, index: int) -> TensorInfo:
+        """An input that is not left out."""
+        tensor = self.inputs[index]
+        assert tensor is not None
+        return tensor
 
     def __str__(self) -> str:
         name = self.outputs[0].name if self.outputs else ""

@@ -1,20 +1,75 @@
-"""Quantised tensors in a MIL program: weights stay compressed, activations are floats rounded to the tensor's grid.
+"""Quantised tensors in a MIL program: weights stay compressed, activations are floats that lie on the tensor's grid.
 
-real = scale * (q - zero point) (TensorFlow Lite 8-bit quantization specification).
+real = scale * (q - zero point) (TensorFlow Lite 8-bit quantization specification). Where an operator of TFLite sums
+products of integers, so does the program: a float32 holds each of them exactly up to 2**24, and what a kernel's
+fixed-point multiplier does to the sum is done here to a float (``requantized``).
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import numpy as np
 
 from harness.errors import UnsupportedError
-from harness.frontends.builder import mb
-from harness.frontends.dispatch import Var
+from harness.frontends.builder import dtype_of, mb
+from harness.frontends.dispatch import Array, Value, Var
 from harness.frontends.tflite.graph import TensorInfo
+from harness.frontends.tflite.layout import known, twin
 
 RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767), "int4": (-8, 7)}
+# A compressed constant of fewer elements costs more than it saves.
+_FEWEST_COMPRESSED = 256
+# Divisors a little too small, so that halves are rounded away from zero and nothing else is rounded otherwise.
+_AWAY_FROM_ZERO = 1 - 2.0**-18
+
+
+class Rounding(Enum):
+    """How a kernel multiplies a sum with a fixed-point multiplier: rounded to an integer with a multiplier from 0.5
+    to 1 and again when divided by a power of two, halves away from zero (``MultiplyByQuantizedMultiplier`` of 32 bits,
+    TFLite ``kernels/internal/common.h``); once; or once with a multiplier of 15 bits (its variant for 64 bits).
+    """
+
+    TWICE = "twice"
+    ONCE = "once"
+    REDUCED = "reduced"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The values that a quantised activation can have: scale * (q - zero_point) for q from low to high."""
+
+    scale: float
+    zero_point: int
+    low: int
+    high: int
+    dtype: str
+
+    @property
+    def is_byte(self) -> bool:
+        """Whether MIL has a type for q."""
+        return self.dtype in ("int8", "uint8")
+
+
+# By the identity of a real value: the value, which is kept alive, its integers (q where MIL has a type for it, else
+# q - zero point as float32) and its grid.
+_integers: ContextVar[dict[int, tuple[Var, Var, Grid]]] = ContextVar("integers")
+
+
+@contextmanager
+def remembering_integers() -> Iterator[None]:
+    """While one program is built."""
+    token = _integers.set({})
+    try:
+        yield
+    finally:
+        _integers.reset(token)
 
 
 def is_quantized(tensor: TensorInfo) -> bool:
@@ -23,29 +78,45 @@ def is_quantized(tensor: TensorInfo) -> bool:
     return quantization is not None and len(quantization.scales) > 0 and tensor.dtype in (*RANGES, "int32", "int64")
 
 
-def dequantized_constant(tensor: TensorInfo, name: str) -> Var:
-    """A quantised constant, compressed in the package where Core ML can (8 bits or fewer)."""
+def grid_of(tensor: TensorInfo) -> Grid:
+    """Raises UnsupportedError for what no activation is quantised as."""
+    quantization = tensor.quantization
+    if quantization is None or len(quantization.scales) != 1 or tensor.dtype not in RANGES:
+        raise UnsupportedError(
+            f"tensor {tensor.index} {tensor.name!r} is quantised in a way that no activation is",
+            received=f"{0 if quantization is None else len(quantization.scales)} scales, {tensor.dtype}",
+            supported=f"one scale, {', '.join(RANGES)}",
+        )
+    return Grid(
+        float(quantization.scales[0]), int(quantization.zero_points[0]), *RANGES[tensor.dtype], tensor.dtype
+    )  # fmt: skip
 
+
+def dequantized_constant(tensor: TensorInfo, name: str) -> Value:
+    """A quantised constant, compressed in the package where Core ML can (8 bits or fewer)."""
     quantization = tensor.quantization
     assert quantization is not None
     values = tensor.array()
     scales, zero_points = quantization.scales, quantization.zero_points
-    if values.dtype in (np.dtype(np.int8), np.dtype(np.uint8)) and values.ndim > 0:
-        axis = quantization.axis if quantization.is_per_axis else 0
-        result: Var = mb.constexpr_affine_dequantize(
-            quantized_data=np.ascontiguousarray(values),
-            zero_point=_scalar_or_vector(zero_points.astype(values.dtype)),
-            scale=_scalar_or_vector(scales.astype(np.float32)),
-            axis=np.int32(axis),
-            name=name,
-        )
-        return result
+    if values.dtype in (np.dtype(np.int8), np.dtype(np.uint8)) and values.size >= _FEWEST_COMPRESSED:
+        return _compressed(values, scales, zero_points, quantization.axis if quantization.is_per_axis else 0, name)
     shape = [1] * values.ndim
     if quantization.is_per_axis:
         shape[quantization.axis] = -1
     real = (values.astype(np.float64) - zero_points.reshape(shape)) * scales.astype(np.float64).reshape(shape)
-    constant: Var = mb.const(val=real.astype(np.float32).reshape(values.shape), name=name)
-    return constant
+    return real.astype(np.float32).reshape(values.shape)
+
+
+def _compressed(values: Array, scales: Array, zero_points: Array, axis: int, name: str | None = None) -> Var:
+    keywords = {} if name is None else {"name": name}
+    result: Var = mb.constexpr_affine_dequantize(
+        quantized_data=np.ascontiguousarray(values),
+        zero_point=_scalar_or_vector(zero_points.astype(values.dtype)),
+        scale=_scalar_or_vector(scales.astype(np.float32)),
+        axis=np.int32(axis),
+        **keywords,
+    )
+    return result
 
 
 def _scalar_or_vector(values: Any) -> Any:
@@ -54,48 +125,219 @@ def _scalar_or_vector(values: Any) -> Any:
 
 def rounded(x: Var, tensor: TensorInfo) -> Var:
     """``x`` on the grid of a quantised activation, saturated, as a float."""
+    grid = grid_of(tensor)
+    if _known_integers(x, grid) is not None:
+        return x
+    return _divided(x, np.array([grid.scale]), grid)
 
-    scale, zero_point, low, high = _grid(tensor)
-    if tensor.dtype in ("int8", "uint8"):
-        dtype = np.dtype(tensor.dtype).type
-        integers = mb.quantize(
-            input=x, scale=np.float32(scale), zero_point=dtype(zero_point), output_dtype=tensor.dtype
-        )
-        result: Var = mb.dequantize(input=integers, scale=np.float32(scale), zero_point=dtype(zero_point))
+
+def lies_on_grid(x: Value, tensor: TensorInfo) -> bool:
+    """Whether ``x`` was made of integers of that tensor's grid."""
+    first = twin(x)
+    return _known_integers(x if first is None else first, grid_of(tensor)) is not None
+
+
+def steps(x: Var, tensor: TensorInfo) -> Var:
+    """q - zero point of a quantised activation, or of a constant operand, as float32: exactly integers."""
+    grid = grid_of(tensor)
+    value = known(x)
+    if value is not None:
+        return mb.const(val=np.round(value / np.float32(grid.scale)).astype(np.float32))
+    integers = _known_integers(x, grid)
+    if integers is None:
+        if not grid.is_byte:
+            steps_of_x: Var = mb.round(x=mb.mul(x=x, y=np.float32(1 / grid.scale)))
+            return steps_of_x
+        integers = _quantize(x, np.float32(grid.scale), grid)
+        _integers.get()[id(x)] = (x, integers, grid)
+    return _steps(integers, grid)
+
+
+def _steps(integers: Var, grid: Grid) -> Var:
+    if not _is_byte(integers):
+        return integers
+    result: Var = mb.dequantize(input=integers, scale=np.float32(1), zero_point=_zero_point(grid))
+    return result
+
+
+def raw(x: Var, tensor: TensorInfo) -> Var:
+    """q of a quantised activation, as float32."""
+    grid = grid_of(tensor)
+    integers = _known_integers(x, grid)
+    if integers is not None and _is_byte(integers):
+        result: Var = mb.dequantize(input=integers, scale=np.float32(1))
         return result
-    steps = mb.round(x=mb.mul(x=x, y=np.float32(1 / scale)))
-    steps = mb.clip(x=steps, alpha=np.float32(low - zero_point), beta=np.float32(high - zero_point))
-    scaled: Var = mb.mul(x=steps, y=np.float32(scale))
-    return scaled
+    result = steps(x, tensor)
+    return mb.add(x=result, y=np.float32(grid.zero_point)) if grid.zero_point else result
+
+
+def steps_of_constant(weight: Value, tensor: TensorInfo) -> Value:
+    """q - zero point of a quantised weight, compressed as the weight itself is."""
+    if not tensor.is_constant:
+        return steps(weight, tensor)  # type: ignore[arg-type]
+    quantization = tensor.quantization
+    assert quantization is not None
+    values, zero_points = tensor.array(), quantization.zero_points
+    if len(zero_points) > 1 and (zero_points == zero_points[0]).all():
+        zero_points = zero_points[:1]
+    if values.dtype in (np.dtype(np.int8), np.dtype(np.uint8)) and values.size >= _FEWEST_COMPRESSED:
+        return _compressed(values, np.ones(len(zero_points)), zero_points, quantization.axis)
+    shape = [1] * values.ndim
+    if len(zero_points) > 1:
+        shape[quantization.axis] = -1
+    result: Array = (values.astype(np.float64) - zero_points.reshape(shape)).astype(np.float32)
+    return result.reshape(values.shape)
+
+
+def requantized(
+    accumulator: Var, multipliers: Any, tensor: TensorInfo, activation: str = "NONE", *, axis: int = 1,
+    rounding: Rounding = Rounding.TWICE,
+) -> Var:  # fmt: skip
+    """An activation from sums of products of steps, of which one step of the sum is ``multipliers`` of ``tensor``'s.
+
+    ``multipliers`` is a number, or one for each index of ``axis``.
+    """
+    grid = grid_of(tensor)
+    exact = np.atleast_1d(np.asarray(multipliers, np.float64))
+    mantissas, exponents = np.frexp(exact)
+    if rounding is Rounding.ONCE:
+        return _divided(accumulator, 1 / exact, grid, activation, axis)
+    if rounding is Rounding.REDUCED:
+        whole = np.floor(mantissas * 2**31 + 0.5)
+        reduced = np.where(whole < 0x7FFF0000, np.floor((whole + 2**15) / 2**16), 0x7FFF)
+        return _divided(accumulator, 2.0 ** (15 - exponents) / reduced, grid, activation, axis)
+    shifts = np.maximum(-exponents, 0)
+    if activation_range(grid, activation)[0] == grid.zero_point:
+        # Only what is above zero counts: the first rounding amounts to half a step of the product.
+        offset = np.where(shifts > 0, 0.5 * 2.0**-shifts / exact, 0)
+        if offset.any():
+            accumulator = mb.add(x=accumulator, y=_along(offset, accumulator, axis))
+        return _divided(accumulator, 1 / exact, grid, activation, axis)
+    if not shifts.any():
+        return _divided(accumulator, 1 / exact, grid, activation, axis)
+    if len(exact) == 1:
+        return _divided(nudged(accumulator, exact[0], exact[0]), 1 / exact, grid, activation, axis)
+    product = mb.round(x=mb.mul(x=accumulator, y=_along(exact * 2.0**shifts, accumulator, axis)))
+    return _divided(product, 2.0**shifts * np.where(shifts > 0, _AWAY_FROM_ZERO, 1), grid, activation, axis)
+
+
+def nudged(accumulator: Var, above: float, below: float) -> Var:
+    """Integers, moved away from zero by what the first of two roundings (``Rounding.TWICE``) amounts to, where those
+    above zero have one multiplier and those below another."""
+    bounds = [_first_rounding(multiplier) for multiplier in (above, below)]
+    if not any(bounds):
+        return accumulator
+    result: Var = mb.add(
+        x=accumulator, y=mb.clip(x=accumulator, alpha=np.float32(-bounds[1]), beta=np.float32(bounds[0]))
+    )
+    return result
+
+
+def _first_rounding(multiplier: float) -> float:
+    """Half a unit of the product with a multiplier from 0.5 to 1, in units of the accumulator."""
+    mantissa, exponent = math.frexp(multiplier)
+    return 0.5 / mantissa if exponent < 0 else 0.0
+
+
+def from_raw(value: Var, tensor: TensorInfo, activation: str = "NONE") -> Var:
+    """An activation from q, which need not be an integer: rounded with halves away from zero."""
+    grid = grid_of(tensor)
+    if grid.zero_point == 0 or not grid.is_byte:
+        return _divided(value, np.array([_AWAY_FROM_ZERO]), grid, activation)
+    zero = np.dtype(grid.dtype).type(0)
+    integers = mb.quantize(input=value, scale=np.float32(_AWAY_FROM_ZERO), zero_point=zero, output_dtype=grid.dtype)
+    return _limited(_real(integers, grid), grid, activation)
+
+
+def _divided(value: Var, divisors: Any, grid: Grid, activation: str = "NONE", axis: int = 1) -> Var:
+    """The activation whose steps are the quotients, rounded to the nearest."""
+    if (divisors == divisors[0]).all():
+        divisors = divisors[:1]
+    if not grid.is_byte:
+        low, high = (np.float32(q - grid.zero_point) for q in activation_range(grid, activation))
+        scaled = mb.round(x=mb.mul(x=value, y=_along(1 / divisors, value, axis)))
+        return _real(mb.clip(x=scaled, alpha=low, beta=high), grid)
+    scale = _scalar_or_vector(divisors.astype(np.float32))
+    return _limited(_real(_quantize(value, scale, grid, axis), grid), grid, activation)
+
+
+def activation_range(grid: Grid, activation: str) -> tuple[int, int]:
+    """Least and greatest q after a fused activation (``CalculateActivationRangeQuantized``)."""
+
+    def q(real: float) -> int:
+        return grid.zero_point + math.floor(abs(real) / np.float32(grid.scale) + 0.5) * (1 if real >= 0 else -1)
+
+    low, high = grid.low, grid.high
+    if activation in ("RELU", "RELU6"):
+        low = max(low, q(0))
+    if activation == "RELU6":
+        high = min(high, q(6))
+    if activation == "RELU_N1_TO_1":
+        low, high = max(low, q(-1)), min(high, q(1))
+    return low, high
+
+
+def _limited(real: Var, grid: Grid, activation: str) -> Var:
+    """After a fused activation, where that is more than what the type can hold."""
+    low, high = activation_range(grid, activation)
+    if (low, high) == (grid.low, grid.high):
+        return real
+    bounds = [np.float32(grid.scale) * np.float32(q - grid.zero_point) for q in (low, high)]
+    result: Var = mb.clip(x=real, alpha=bounds[0], beta=bounds[1])
+    return result
+
+
+def _quantize(x: Var, scale: Any, grid: Grid, axis: int = 1) -> Var:
+    keywords: dict[str, Any] = {"zero_point": _zero_point(grid)}
+    if np.ndim(scale):
+        keywords = {"zero_point": np.full(len(scale), _zero_point(grid)), "axis": np.int32(axis)}
+    result: Var = mb.quantize(input=x, scale=scale, output_dtype=grid.dtype, **keywords)
+    return result
+
+
+def _zero_point(grid: Grid) -> Any:
+    return np.dtype(grid.dtype).type(grid.zero_point)
+
+
+def _is_byte(integers: Var) -> bool:
+    return dtype_of(integers) in ("int8", "uint8")
+
+
+def _real(integers: Var, grid: Grid) -> Var:
+    if _is_byte(integers):
+        real: Var = mb.dequantize(input=integers, scale=np.float32(grid.scale), zero_point=_zero_point(grid))
+    else:
+        real = mb.mul(x=integers, y=np.float32(grid.scale))
+    _integers.get()[id(real)] = (real, integers, grid)
+    return real
+
+
+def _known_integers(x: Value, grid: Grid) -> Var | None:
+    found = _integers.get().get(id(x))
+    return found[1] if found is not None and found[2] == grid else None
+
+
+def _along(values: Array, x: Var, axis: int) -> Array:
+    """A number, or one for each index of x's axis, that is broadcast to x."""
+    shape = [1] * len(x.shape)
+    if len(values) > 1:
+        shape[axis] = -1
+        return values.astype(np.float32).reshape(shape)
+    return np.asarray(values[0], np.float32)
 
 
 def to_integers(x: Var, tensor: TensorInfo) -> Var:
     """A float activation as the int32 that a model's output holds."""
-
-    scale, zero_point, low, high = _grid(tensor)
-    steps = mb.round(x=mb.mul(x=x, y=np.float32(1 / scale)))
-    steps = mb.add(x=steps, y=np.float32(zero_point))
-    result: Var = mb.cast(x=mb.clip(x=steps, alpha=np.float32(low), beta=np.float32(high)), dtype="int32")
+    if not lies_on_grid(x, tensor):
+        x = rounded(x, tensor)
+    result: Var = mb.cast(x=raw(x, tensor), dtype="int32")
     return result
 
 
 def from_integers(x: Var, tensor: TensorInfo) -> Var:
     """The int32 of a model's input as a float activation."""
-
-    scale, zero_point, _, _ = _grid(tensor)
-    real = mb.sub(x=mb.cast(x=x, dtype="fp32"), y=np.float32(zero_point))
-    result: Var = mb.mul(x=real, y=np.float32(scale))
-    return result
-
-
-def _grid(tensor: TensorInfo) -> tuple[float, int, int, int]:
-    quantization = tensor.quantization
-    assert quantization is not None
-    if quantization.is_per_axis or len(quantization.scales) != 1 or tensor.dtype not in RANGES:
-        raise UnsupportedError(
-            f"tensor {tensor.index} {tensor.name!r} is quantised in a way that no activation is",
-            received=f"{len(quantization.scales)} scales, {tensor.dtype}",
-            supported=f"one scale, {', '.join(RANGES)}",
-        )
-    low, high = RANGES[tensor.dtype]
-    return float(quantization.scales[0]), int(quantization.zero_points[0]), low, high
+    grid = grid_of(tensor)
+    integers = mb.cast(x=x, dtype="fp32")
+    if grid.zero_point:
+        integers = mb.sub(x=integers, y=np.float32(grid.zero_point))
+    return _real(integers, grid)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from harness.frontends.dispatch import Array, Value, Var
 from harness.frontends.tflite.layout import channels_first, channels_last, known, transposed_weight
 from harness.frontends.tflite.node import Node
 from harness.frontends.tflite.ops.activations import fused
+from harness.frontends.tflite.quantization import Rounding, requantized, steps, steps_of_constant
 from harness.frontends.tflite.registry import translates
 
 
@@ -29,24 +31,70 @@ def same_padding(
     return pads
 
 
-def _convolved(
-    x: Var, weight: Value, bias: Value | None, padding: str, strides: list[int], dilations: list[int], groups: int
-) -> Var:
+@dataclass(frozen=True)
+class _Operands:
+    """Of a sum of products: reals, or where TFLite's kernel computes with integers, those. x is channels first.
 
-    x = channels_first(x)
+    ``finished`` makes the operator's result of the sum.
+    """
+
+    x: Var
+    weight: Value
+    bias: Array | None
+    finished: Callable[[Var], Var]
+
+
+def _operands(
+    x: Var, weight: Value, bias: Value | None, node: Node, activation: str, *, x_index: int = 0, axis: int | None = None
+) -> _Operands:
+    """``axis`` is that of the result's channels, where it is not an image, channels first."""
+    first = channels_first(x) if axis is None else x
+    given = len(node.inputs) > 2 + (x_index == 2) and bias is not None
+    offset = node.tensor(2 + (x_index == 2)) if given else None
+    source = node.tensor(x_index)
+    if not node.has_integer_kernel(x_index) or (offset is not None and not offset.is_constant):
+        return _Operands(first, weight, _bias(bias), lambda result: fused(_last(result, axis), activation))
+    scale, scales, output = (
+        array.astype(np.float64) for array in (node.scales(x_index), node.scales(1), node.scales(-1))
+    )
+    multipliers = scale * scales / output
+    if source.dtype == "uint8" or node.operator.name == "FULLY_CONNECTED":  # GetQuantizedConvolutionMultipler
+        multipliers = (node.scales(x_index) * node.scales(1)).astype(np.float64) / output
+    # Sums are of 64 bits, unless the bias says otherwise (``quantized_bias_type``).
+    rounding = Rounding.ONCE if node.operator.name == "FULLY_CONNECTED" else Rounding.TWICE
+    if source.dtype == "int16" and (offset is None or offset.dtype != "int32"):
+        rounding = Rounding.REDUCED
+
+    def finished(result: Var) -> Var:
+        channels = 1 if axis is None else axis
+        whole = requantized(result, multipliers, node.outputs[0], activation, axis=channels, rounding=rounding)
+        return _last(whole, axis)
+
+    integers = None if offset is None else offset.array().astype(np.float32)
+    return _Operands(steps(first, source), steps_of_constant(weight, node.tensor(1)), integers, finished)
+
+
+def _last(result: Var, axis: int | None) -> Var:
+    return channels_last(result) if axis is None else result
+
+
+def _convolved(
+    operands: _Operands, perm: Sequence[int], padding: str, strides: list[int], dilations: list[int], groups: int
+) -> Var:
+    """``perm`` makes the weight (C_out, C_in, *D)."""
+    x, weight = operands.x, transposed_weight(operands.weight, perm)
     shape = weight.shape
     pads = same_padding(x.shape[2:], shape[2:], strides, dilations) if padding == "SAME" else [0] * (2 * len(strides))
     mode = {"pad_type": "same"} if pads is None else {"pad_type": "custom", "pad": pads}
     if pads is not None and not any(pads):
         mode = {"pad_type": "valid"}
-    given = {} if bias is None else {"bias": bias}
-    result: Var = channels_last(
+    given = {} if operands.bias is None else {"bias": operands.bias}
+    return operands.finished(
         mb.conv(x=x, weight=weight, strides=strides, dilations=dilations, groups=groups, **mode, **given)
     )
-    return result
 
 
-def _bias(bias: Value | None) -> Value | None:
+def _bias(bias: Value | None) -> Array | None:
     """MIL wants biases constant and float."""
     if bias is None:
         return None
@@ -69,14 +117,13 @@ def conv_2d(
     dilation_w_factor: int,
     dilation_h_factor: int,
     quantized_bias_type: str = "",
+    node: Node,
 ) -> Var:
     """x (N, H, W, C_in), weight (C_out, H, W, C_in / groups)."""
     groups = int(x.shape[3]) // int(weight.shape[3])
-    kernel = transposed_weight(weight, (0, 3, 1, 2))
-    result = _convolved(
-        x, kernel, _bias(bias), padding, [stride_h, stride_w], [dilation_h_factor, dilation_w_factor], groups
-    )
-    return fused(result, fused_activation_function)
+    operands = _operands(x, weight, bias, node, fused_activation_function)
+    dilations = [dilation_h_factor, dilation_w_factor]
+    return _convolved(operands, (0, 3, 1, 2), padding, [stride_h, stride_w], dilations, groups)
 
 
 @translates("DEPTHWISE_CONV_2D")
@@ -92,13 +139,12 @@ def depthwise_conv_2d(
     fused_activation_function: str,
     dilation_w_factor: int,
     dilation_h_factor: int,
+    node: Node,
 ) -> Var:
     """x (N, H, W, C), weight (1, H, W, C * multiplier)."""
-    kernel = transposed_weight(weight, (3, 0, 1, 2))
-    result = _convolved(
-        x, kernel, _bias(bias), padding, [stride_h, stride_w], [dilation_h_factor, dilation_w_factor], int(x.shape[3])
-    )
-    return fused(result, fused_activation_function)
+    operands = _operands(x, weight, bias, node, fused_activation_function)
+    dilations = [dilation_h_factor, dilation_w_factor]
+    return _convolved(operands, (3, 0, 1, 2), padding, [stride_h, stride_w], dilations, int(x.shape[3]))
 
 
 @translates("CONV_3D")
@@ -115,13 +161,13 @@ def conv_3d(
     dilation_d_factor: int,
     dilation_w_factor: int,
     dilation_h_factor: int,
+    node: Node,
 ) -> Var:
     """x (N, D, H, W, C_in), weight (D, H, W, C_in, C_out)."""
-    kernel = transposed_weight(weight, (4, 3, 0, 1, 2))
+    operands = _operands(x, weight, bias, node, fused_activation_function)
     dilations = [dilation_d_factor, dilation_h_factor, dilation_w_factor]
     groups = int(x.shape[4]) // int(weight.shape[3])
-    result = _convolved(x, kernel, _bias(bias), padding, [stride_d, stride_h, stride_w], dilations, groups)
-    return fused(result, fused_activation_function)
+    return _convolved(operands, (4, 3, 0, 1, 2), padding, [stride_d, stride_h, stride_w], dilations, groups)
 
 
 @translates("TRANSPOSE_CONV")
@@ -136,27 +182,23 @@ def transpose_conv(
     stride_h: int,
     fused_activation_function: str,
     quantized_bias_type: str = "",
+    node: Node,
 ) -> Var:
     """x (N, H, W, C_in), weight (C_out, H, W, C_in); the gradient of a convolution of ``output_shape``."""
     size = [int(item) for item in output_shape]
-    return _transposed(
-        x, transposed_weight(weight, (3, 0, 1, 2)), bias, size[1:3], padding, [stride_h, stride_w],
-        fused_activation_function,
-    )  # fmt: skip
+    operands = _operands(x, weight, bias, node, fused_activation_function, x_index=2)
+    return _transposed(operands, size[1:3], padding, [stride_h, stride_w])
 
 
-def _transposed(
-    x: Var, kernel: Value, bias: Value | None, size: Sequence[int], padding: str, strides: list[int], function: str
-) -> Var:
-
-    first = channels_first(x)
+def _transposed(operands: _Operands, size: Sequence[int], padding: str, strides: list[int]) -> Var:
+    first, kernel, bias = operands.x, transposed_weight(operands.weight, (3, 0, 1, 2)), operands.bias
     pads: list[int] = []
     for given, extent, stride, wanted in zip(first.shape[2:], kernel.shape[2:], strides, size, strict=True):
         surplus = (int(given) - 1) * stride + int(extent) - wanted
         begin = max(surplus, 0) // 2 if padding == "SAME" else 0
         pads += [begin, surplus - begin]
     extra = [max(-pad, 0) for pad in pads[1::2]]
-    keywords = {} if bias is None else {"bias": _bias(bias)}
+    keywords = {} if bias is None else {"bias": bias}
     shape = [int(first.shape[0]), int(kernel.shape[1]), *size]
     if any(extra):
         # What lies beyond the full result holds the bias alone.
@@ -172,12 +214,12 @@ def _transposed(
         tail = [value for part, whole in zip(inner, size, strict=True) for value in (0, whole - part)]
         result = mb.pad(x=result, pad=[0, 0, 0, 0, *tail], mode="constant", constant_val=np.float32(0))
         if bias is not None:
-            result = mb.add(x=result, y=np.asarray(keywords["bias"]).reshape(1, -1, 1, 1))
+            result = mb.add(x=result, y=bias.reshape(1, -1, 1, 1))
     else:
         result = mb.conv_transpose(
             x=first, weight=kernel, strides=strides, pad_type="custom", pad=pads, output_shape=shape, **keywords
         )
-    return fused(channels_last(result), function)
+    return operands.finished(result)
 
 
 @translates("Convolution2DTransposeBias")
@@ -200,8 +242,7 @@ def convolution_2d_transpose_bias(x: Var, weight: Value, bias: Value | None = No
         # The kernel's own rule, which gives less than stride * size where SAME has more to cut.
         cut = max(0, int(extent) - (int(given) - 1) % stride - 1) if padding == "SAME" else 0
         size.append(stride * (int(given) - 1) + int(extent) - cut)
-    kernel = transposed_weight(weight, (3, 0, 1, 2))
-    return _transposed(x, kernel, bias, size, padding, strides, "NONE")
+    return _transposed(_operands(x, weight, bias, node, "NONE"), size, padding, strides)
 
 
 @translates("FULLY_CONNECTED")
@@ -222,15 +263,22 @@ def fully_connected(
     if weights_format != "DEFAULT":
         raise UnsupportedError("shuffled weights are for one kind of processor", received=weights_format)
     size = int(weight.shape[1])
-    if not keep_num_dims and (len(x.shape) != 2 or x.shape[-1] != size):
+    is_flattened = not keep_num_dims and (len(x.shape) != 2 or x.shape[-1] != size)
+    if bias is not None and known(bias) is None:
+        result = mb.matmul(x=mb.reshape(x=x, shape=[-1, size]) if is_flattened else x, y=weight, transpose_y=True)
+        return fused(mb.add(x=result, y=bias), fused_activation_function)
+    operands = _operands(
+        x, weight, bias, node, fused_activation_function, axis=1 if is_flattened else len(x.shape) - 1
+    )  # fmt: skip
+    x, weight = operands.x, operands.weight
+    if is_flattened:
         x = mb.reshape(x=x, shape=[-1, size])
-    value = known(weight)
     operation = None if isinstance(weight, np.ndarray) else weight.op
-    if value is None and (operation is None or not operation.op_type.startswith("constexpr")):
+    if known(weight) is None and (operation is None or not operation.op_type.startswith("constexpr")):
         result = mb.matmul(x=x, y=weight, transpose_y=True)
-        if bias is not None:
-            result = mb.add(x=result, y=bias)
+        if operands.bias is not None:
+            result = mb.add(x=result, y=operands.bias)
     else:
-        keywords = {} if bias is None else {"bias": _bias(bias)}
+        keywords = {} if operands.bias is None else {"bias": operands.bias}
         result = mb.linear(x=x, weight=weight, **keywords)
-    return fused(result, fused_activation_function)
+    return operands.finished(result)

@@ -8,19 +8,21 @@ from harness.errors import UnsupportedError
 from harness.frontends.builder import mb
 from harness.frontends.dispatch import Array, Var
 from harness.frontends.tflite.layout import channels_first, channels_last
+from harness.frontends.tflite.node import Node
 from harness.frontends.tflite.ops.activations import fused
 from harness.frontends.tflite.ops.convolution import same_padding
+from harness.frontends.tflite.quantization import from_raw, raw
 from harness.frontends.tflite.registry import translates
 
 
-def _pooled(name: str, x: Var, padding: str, kernel: list[int], strides: list[int], **keywords: object) -> Var:
-
-    x = channels_first(x)
+def _pooled(name: str, first: Var, padding: str, kernel: list[int], strides: list[int], **keywords: object) -> Var:
+    """Channels first, as is the result."""
     mode: dict[str, object] = {"pad_type": "valid"}
     if padding == "SAME":
-        pads = same_padding(x.shape[2:], kernel, strides, [1, 1])
+        pads = same_padding(first.shape[2:], kernel, strides, [1, 1])
         mode = {"pad_type": "same"} if pads is None else {"pad_type": "custom", "pad": pads}
-    return channels_last(getattr(mb, name)(x=x, kernel_sizes=kernel, strides=strides, **mode, **keywords))
+    result: Var = getattr(mb, name)(x=first, kernel_sizes=kernel, strides=strides, **mode, **keywords)
+    return result
 
 
 @translates("MAX_POOL_2D")
@@ -29,20 +31,26 @@ def max_pool_2d(
     fused_activation_function: str,
 ) -> Var:  # fmt: skip
     """Greatest value of each window."""
-    result = _pooled("max_pool", x, padding, [filter_height, filter_width], [stride_h, stride_w])
-    return fused(result, fused_activation_function)
+    kernel, strides = [filter_height, filter_width], [stride_h, stride_w]
+    return fused(
+        channels_last(_pooled("max_pool", channels_first(x), padding, kernel, strides)), fused_activation_function
+    )
 
 
 @translates("AVERAGE_POOL_2D")
 def average_pool_2d(
     x: Var, *, padding: str, stride_w: int, stride_h: int, filter_width: int, filter_height: int,
-    fused_activation_function: str,
+    fused_activation_function: str, node: Node,
 ) -> Var:  # fmt: skip
-    """Mean of each window, without what SAME pads."""
-    result = _pooled(
-        "avg_pool", x, padding, [filter_height, filter_width], [stride_h, stride_w], exclude_padding_from_average=True
-    )
-    return fused(result, fused_activation_function)
+    """Mean of each window, without what SAME pads. Of integers as they are stored, without a new scale."""
+    first, kernel, strides = channels_first(x), [filter_height, filter_width], [stride_h, stride_w]
+    is_of_integers = node.has_integer_kernel()
+    if is_of_integers:
+        first = raw(first, node.tensor(0))
+    result = _pooled("avg_pool", first, padding, kernel, strides, exclude_padding_from_average=True)
+    if is_of_integers:
+        return channels_last(from_raw(result, node.outputs[0], fused_activation_function))
+    return fused(channels_last(result), fused_activation_function)
 
 
 @translates("RESIZE_BILINEAR")
