@@ -1,0 +1,223 @@
+"""Real ``.tflite`` files through the frontend, executed on the portable runtime, against the interpreter.
+
+``python -m tests.frontends.tflite.files FILE...`` prints a row for each file: the greatest difference in any output
+relative to that output's range, time to convert, sizes, operations and transposes that are left, or why there is none.
+Each file has a process and a time limit of its own. Exit 1 where any file is wrong or failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.errors import HarnessError
+from harness.frontends.tflite.convert import convert_tflite
+from harness.frontends.tflite.graph import Signature, TFLiteGraph
+from harness.frontends.tflite.reader import parse_graph
+from harness.inspection import count_operations
+from harness.quiet import quiet_imports
+from harness.runtimes import portable
+
+TOLERANCE = 1e-3  # of each output's range
+FLEXIBLE_SIZE = 2
+
+
+def with_builtin_operators(content: bytes) -> bytes:
+    """MediaPipe's ``Convolution2DTransposeBias`` as TRANSPOSE_CONV with a bias, which the interpreter knows."""
+    if b"Convolution2DTransposeBias" not in content:
+        return content
+    with quiet_imports():
+        import flatbuffers
+        from tensorflow.lite.python import schema_py_generated as schema
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
+    custom = [i for i, code in enumerate(model.operatorCodes) if code.customCode == b"Convolution2DTransposeBias"]
+    for subgraph in model.subgraphs:
+        for operator in subgraph.operators:
+            if operator.opcodeIndex not in custom:
+                continue
+            padding, stride_width, stride_height = np.frombuffer(bytes(operator.customOptions)[:12], np.int32)
+            options = schema.TransposeConvOptionsT()
+            options.padding, options.strideW, options.strideH = int(padding) - 1, int(stride_width), int(stride_height)
+            operator.builtinOptionsType, operator.builtinOptions = schema.BuiltinOptions.TransposeConvOptions, options
+            operator.customOptions = None
+            buffer = schema.BufferT()
+            buffer.data = np.frombuffer(np.array(subgraph.tensors[operator.outputs[0]].shape, "<i4").tobytes(), np.uint8)
+            model.buffers.append(buffer)
+            size = schema.TensorT()
+            size.name, size.shape, size.type = b"output_shape", [4], schema.TensorType.INT32
+            size.buffer = len(model.buffers) - 1
+            subgraph.tensors.append(size)
+            x, weight, bias = operator.inputs
+            operator.inputs = [len(subgraph.tensors) - 1, weight, x, bias]
+    for index in custom:
+        code = model.operatorCodes[index]
+        code.customCode, code.version = None, 3
+        code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.TRANSPOSE_CONV
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+class Interpreter:
+    """Reference kernels, no delegates; called with a signature's inputs by name."""
+
+    def __init__(self, content: bytes, interface: Signature) -> None:
+        with quiet_imports():
+            import tensorflow as tf
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._interpreter = tf.lite.Interpreter(
+                model_content=with_builtin_operators(content),
+                experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_REF,
+            )
+        self._interface = interface
+
+    def predict(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Outputs by name."""
+        details = {item["index"]: item for item in self._interpreter.get_input_details()}
+        if self._interface.subgraph:
+            runner = self._interpreter.get_signature_runner(self._interface.name)
+            return dict(runner(**inputs))
+        for name, index in self._interface.inputs.items():
+            if details[index]["shape"].tolist() != list(inputs[name].shape):
+                self._interpreter.resize_tensor_input(index, inputs[name].shape)
+        self._interpreter.allocate_tensors()
+        self._interpreter.reset_all_variables()
+        for name, index in self._interface.inputs.items():
+            self._interpreter.set_tensor(index, inputs[name])
+        self._interpreter.invoke()
+        return {name: self._interpreter.get_tensor(index) for name, index in self._interface.outputs.items()}
+
+
+def sensible_inputs(graph: TFLiteGraph, interface: Signature, seed: int = 5) -> Iterator[dict[str, Any]]:
+    """An even picture in [0, 1], a smooth one in [-1, 1], and noise: for each input in its shape and type."""
+    random = np.random.default_rng(seed)
+    tensors = graph.subgraphs[interface.subgraph].tensors
+    for kind in ("even", "smooth", "noise"):
+        values = {}
+        for name, index in interface.inputs.items():
+            tensor = tensors[index]
+            shape = tuple(FLEXIBLE_SIZE if size is None else size for size in tensor.shape_signature or tensor.shape)
+            if kind == "smooth":
+                axes = [np.linspace(0, random.uniform(3, 9), size) for size in shape]
+                real = np.sin(sum(np.ix_(*axes), start=np.zeros(()))) * 0.9
+            else:
+                real = random.uniform(0, 1, shape) if kind == "even" else random.normal(0, 0.3, shape).clip(-1, 1)
+            dtype = np.dtype(tensor.dtype)
+            if dtype.kind == "b":
+                values[name] = np.asarray(real > 0.5)
+            elif tensor.dtype in ("int8", "uint8", "int16"):
+                bounds = np.iinfo(dtype)
+                low = 0 if kind == "even" else -1
+                values[name] = (bounds.min + (real - low) / (1 - low) * (bounds.max - bounds.min)).astype(dtype)
+            elif dtype.kind in "iu":
+                values[name] = (np.abs(real) * 100).astype(dtype)
+            else:
+                values[name] = real.astype(dtype)
+        yield values
+
+
+def difference(found: Any, expected: Any) -> float:
+    """The greatest, relative to the range of what is expected; infinite where either is not finite or of one shape."""
+    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    if found.shape != expected.shape or not (np.isfinite(found) == np.isfinite(expected)).all():
+        return float("inf")
+    if not expected.size:
+        return 0.0
+    finite = np.isfinite(expected)
+    spread = float(np.ptp(expected[finite])) or float(np.abs(expected[finite]).max()) or 1.0
+    return float(np.abs(found - expected)[finite].max(initial=0)) / spread
+
+
+def check_file(path: Path, precision: str = "float32", signature: str | None = None) -> dict[str, Any]:
+    """One file's row."""
+    row: dict[str, Any] = {"file": path.name, "bytes": path.stat().st_size}
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        content = path.read_bytes()
+        graph = parse_graph(content, path.stem)
+        interface = graph.interface(signature)
+        row["operators"] = len(graph.subgraphs[interface.subgraph].operators)
+        started = time.perf_counter()
+        artifact = convert_tflite(graph, precision, Path(folder, "a.mlpackage"), signature=signature)
+        row["seconds"] = round(time.perf_counter() - started, 2)
+        operations = count_operations(artifact.path)
+        row.update(package=artifact.size_bytes, operations=operations.total(), transposes=operations["transpose"])
+        row["warnings"] = [str(item.message) for item in caught if "harness" in type(item.message).__module__]
+        interpreter, model = Interpreter(content, interface), portable.load(artifact.path)
+        row["differences"] = dict.fromkeys(interface.outputs, 0.0)
+        for inputs in sensible_inputs(graph, interface):
+            expected = interpreter.predict(inputs)
+            given = {artifact.input_names[name]: _as_given(value) for name, value in inputs.items()}
+            found = model.predict(given)
+            for name, value in expected.items():
+                error = difference(found[artifact.output_names[name]].reshape(value.shape), value)
+                row["differences"][name] = max(row["differences"][name], error)
+    return row
+
+
+def _as_given(value: Any) -> Any:
+    value = value.astype(np.int32) if value.dtype.kind in "iub" else value
+    return value.reshape(value.shape or (1,))
+
+
+def _in_process(path: Path, limit: float, precision: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", __spec__.name, "--one", "--precision", precision, str(path)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
+    except subprocess.TimeoutExpired:
+        return {"file": path.name, "error": f"not done in {limit:g} s"}
+    if done.returncode:
+        return {"file": path.name, "error": f"process ended with {done.returncode}: {done.stderr.strip()[-300:]}"}
+    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return row
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    if "error" in row:
+        return f"FAILED  {row['error']}"
+    worst = max(row["differences"].values(), default=0.0)
+    word = "ok" if worst <= TOLERANCE else "warned" if row["warnings"] else "WRONG"
+    return (
+        f"{word:6} {worst:9.2e}  {row['seconds']:6.1f} s  {row['operators']:4d} -> {row['operations']:4d} operations, "
+        f"{row['transposes']:3d} transposes, {row['bytes']:>9,} -> {row['package']:>9,} bytes {row['warnings'] or ''}"
+    )
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--precision", default="float32")
+    parser.add_argument("--limit", type=float, default=300, help="seconds for each file")
+    parser.add_argument("--json", action="store_true", help="print rows as JSON lines")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        try:
+            print(json.dumps(check_file(arguments.files[0], arguments.precision)))
+        except HarnessError as error:
+            print(json.dumps({"file": arguments.files[0].name, "error": f"{type(error).__name__}: {error}"}))
+        return 0
+    failures = 0
+    for path in arguments.files:
+        row = _in_process(path, arguments.limit, arguments.precision)
+        verdict = _verdict(row)
+        failures += verdict.startswith(("FAILED", "WRONG"))
+        print(json.dumps(row) if arguments.json else f"{path.stem[:52]:52} {verdict}", flush=True)
+    print(f"{len(arguments.files) - failures} of {len(arguments.files)} within {TOLERANCE:g} or warned", file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
