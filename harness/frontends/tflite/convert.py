@@ -12,18 +12,12 @@ import numpy as np
 
 from harness.artifact import Artifact
 from harness.errors import ConversionError, UnknownNameError, UnsupportedError
-from harness.frontends.dispatch import UNFIT, Translation, Value, Var
-from harness.frontends.program import InputRange, Names, ProgramBuilder, Scope, write_program
+from harness.frontends.dispatch import UNFIT, Translation, Value
+from harness.frontends.program import InputRange, Names, ProgramBuilder, Scope, as_var, write_program
 from harness.frontends.tflite import ops  # noqa: F401 (fills the table of translations)
+from harness.frontends.tflite.axes import on_twins
 from harness.frontends.tflite.graph import Operator, Signature, Subgraph, TensorInfo, TFLiteGraph
-from harness.frontends.tflite.layout import (
-    channels_last,
-    first_axis,
-    operands_first,
-    pointwise,
-    remembering_layouts,
-    twin,
-)
+from harness.frontends.tflite.layout import pointwise, remembering_layouts, twin
 from harness.frontends.tflite.node import Node
 from harness.frontends.tflite.options import custom_attributes
 from harness.frontends.tflite.quantization import (
@@ -129,7 +123,7 @@ class Converter:
             outputs: dict[str, Value] = {}
             for name, index in interface.outputs.items():
                 tensor, value = subgraph.tensors[index], self._value(subgraph, index, scope)
-                outputs[name] = to_integers(_as_var(value), tensor) if is_quantized(tensor) else value
+                outputs[name] = to_integers(as_var(value), tensor) if is_quantized(tensor) else value
             builder.finish(outputs)
         return builder
 
@@ -153,22 +147,29 @@ class Converter:
         if translation is None:
             raise UnsupportedError(f"{node} has no translation", supported=TRANSLATIONS.operators())
         inputs = [self._value(subgraph, index, scope) if index >= 0 else None for index in operator.inputs]
-        results = self._channels_first(translation, node, inputs)
-        if results is None:
+        options = options_of(operator, translation)
+        rewritten = on_twins(operator.name, inputs, options)
+        if rewritten is None:
             results = translation.call(
-                inputs,
-                options_of(operator, translation),
+                inputs, options, node, str(node), lambda index: scope.materialize(str(operator.inputs[index]))
+            )
+        else:
+            operands = rewritten.inputs
+            results = translation.call(
+                operands,
+                rewritten.options,
                 node,
                 str(node),
-                lambda index: scope.materialize(str(operator.inputs[index])),
+                lambda index: as_var(operands[index]),  # type: ignore[arg-type]
             )
+            results = tuple(rewritten.place(as_var(result)) for result in results)
         if len(results) < len(outputs):
             raise ConversionError(f"{node} has {len(outputs)} outputs", supported=f"{len(results)} are translated")
         for tensor, value in zip(outputs, results, strict=False):
             if value is None:
                 continue
             if is_quantized(tensor) and not _only_moves(operator) and not lies_on_grid(value, tensor):
-                value = pointwise(lambda x, tensor=tensor: rounded(x, tensor), _as_var(value))  # type: ignore[misc]
+                value = pointwise(lambda x, tensor=tensor: rounded(x, tensor), as_var(value))  # type: ignore[misc]
             scope.values[str(tensor.index)] = value
             name = tensor.name or f"tensor_{tensor.index}"
             first = twin(value)
@@ -176,27 +177,6 @@ class Converter:
                 self.names.give(first, name)
                 name += "_channels_last"
             self.names.give(value, name)
-
-    def _channels_first(
-        self, translation: Translation, node: Node, inputs: list[Value | None]
-    ) -> tuple[Any, ...] | None:
-        """Results of an operator whose operands are there channels first, where that makes no difference to it."""
-        options = dict(node.operator.options)
-        name = node.operator.name
-        ranks = {len(value.shape) for value in inputs if value is not None}
-        if name == "CONCATENATION":
-            options["axis"] = first_axis(options["axis"], max(ranks))
-        elif name not in POINTWISE or len(node.outputs) != 1:
-            return None
-        operands = operands_first(inputs)
-        if operands is None or (name == "CONCATENATION" and len(ranks) > 1):
-            return None
-
-        def materialize(index: int) -> Var:
-            return _as_var(operands[index])  # type: ignore[arg-type]
-
-        results = translation.call(operands, options, node, str(node), materialize)
-        return tuple(channels_last(_as_var(result)) for result in results)
 
     def _value(self, subgraph: Subgraph, index: int, scope: Scope) -> Value:
         value = scope.find(str(index))
@@ -217,16 +197,6 @@ def options_of(operator: Operator, translation: Translation) -> Mapping[str, Any
     return custom_attributes(operator)
 
 
-# They compute each element from elements at the same place, so that the layout does not matter.
-POINTWISE = frozenset(
-    {
-        "ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "POW", "SQUARED_DIFFERENCE", "ADD_N", "FLOOR_DIV",
-        "FLOOR_MOD", "RELU", "RELU6", "RELU_N1_TO_1", "LOGISTIC", "TANH", "LEAKY_RELU", "ELU", "HARD_SWISH", "GELU",
-        "PRELU", "ABS", "NEG", "EXP", "LOG", "SIN", "COS", "SQRT", "RSQRT", "SQUARE", "FLOOR", "CEIL", "ROUND",
-        "SIGN", "CAST", "QUANTIZE", "DEQUANTIZE", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL", "EQUAL",
-        "NOT_EQUAL", "LOGICAL_AND", "LOGICAL_OR", "LOGICAL_NOT", "SELECT_V2",
-    }
-)  # fmt: skip
 # Their results are values of their input, which lie on the grid already.
 _MOVES = frozenset(
     {
@@ -239,12 +209,6 @@ _MOVES = frozenset(
 
 def _only_moves(operator: Operator) -> bool:
     return operator.name in _MOVES and operator.options.get("fused_activation_function", "NONE") == "NONE"
-
-
-def _as_var(value: Value) -> Var:
-    from harness.frontends.program import as_var
-
-    return as_var(value)
 
 
 def spec_of(tensor: TensorInfo, name: str) -> TensorSpec:

@@ -1,9 +1,10 @@
 """TFLite computes on NHWC, Core ML on NCHW. A value that was computed channels first is remembered as the twin of its
-transposed form, and what only works on elements is computed on twins: transposes that nothing reads leave the program.
+transposed form, and what can be is computed on twins (axes.py): transposes that nothing reads leave the program.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,8 +20,8 @@ _twins: ContextVar[dict[int, tuple[Var, Var]]] = ContextVar("twins")
 
 @contextmanager
 def remembering_layouts() -> Iterator[None]:
-    """While one program is built."""
-    token = _twins.set({})
+    """While one program, or one block inside it, is built: a block knows the twins outside of it, not the reverse."""
+    token = _twins.set(dict(_twins.get({})))
     try:
         yield
     finally:
@@ -32,18 +33,47 @@ def channels_first(x: Var) -> Var:
     known_twin = twin(x)
     if known_twin is not None:
         return known_twin
-    rank = len(x.shape)
-    first: Var = mb.transpose(x=x, perm=[0, rank - 1, *range(1, rank - 1)])
+    first = reordered(x, first_order(len(x.shape)))
     _twins.get()[id(x)] = (x, first)
     return first
 
 
 def channels_last(x: Var) -> Var:
     """(N, C, *D) to (N, *D, C), with x as its twin."""
-    rank = len(x.shape)
-    result: Var = mb.transpose(x=x, perm=[0, *range(2, rank), 1])
+    result = reordered(x, last_order(len(x.shape)))
     _twins.get()[id(result)] = (result, x)
     return result
+
+
+def reordered(x: Var, order: Sequence[int]) -> Var:
+    """Axes in another order; a reshape where only axes of size 1 move."""
+    sizes = [x.shape[axis] for axis in order]
+    if is_reshape(x.shape, order) and sum(not is_known(size) for size in sizes) <= 1:
+        result: Var = mb.reshape(x=x, shape=[int(size) if is_known(size) else -1 for size in sizes])
+    else:
+        result = mb.transpose(x=x, perm=list(order))
+    return result
+
+
+def first_order(rank: int) -> list[int]:
+    """The axes of (N, *D, C) in the order (N, C, *D)."""
+    return [0, rank - 1, *range(1, rank - 1)]
+
+
+def last_order(rank: int) -> list[int]:
+    """The axes of (N, C, *D) in the order (N, *D, C)."""
+    return [0, *range(2, rank), 1]
+
+
+def is_reshape(shape: Sequence[object], order: Sequence[int]) -> bool:
+    """Whether the elements lie in memory as before after their axes were put in another order."""
+    moved = [axis for axis in order if not (is_known(shape[axis]) and shape[axis] == 1)]
+    return moved == sorted(moved)
+
+
+def is_known(size: object) -> bool:
+    """Whether a size is a number when the model is converted."""
+    return isinstance(size, int | np.integer)
 
 
 def twin(x: Value) -> Var | None:
@@ -58,36 +88,52 @@ def pointwise(compute: Callable[[Var], Var], x: Var) -> Var:
     return compute(x) if first is None else channels_last(compute(first))
 
 
+def along_channels(compute: Callable[[Var, int], Var], x: Var) -> Var:
+    """``compute`` works along one axis, the last: done on the twin, along axis 1, where there is one."""
+    first = twin(x)
+    return compute(x, -1) if first is None else channels_last(compute(first, 1))
+
+
 def operands_first(values: Sequence[Value | None]) -> list[Value | None] | None:
-    """Operands of an elementwise operator channels first, if at least one is so already and the others can be:
-    constants, and inputs of the model. None where it is not worth it."""
+    """Operands of an elementwise operator channels first, if at least one is so already. None where it is not worth
+    it: an operand as large as the result would have to be transposed that is no image."""
     rank = max((len(value.shape) for value in values if value is not None), default=0)
-    if rank < 3 or not any(value is not None and twin(value) is not None for value in values):
+    if rank < 3 or not any(_is_first(value, rank) for value in values):
         return None
+    largest = max(_elements(value) for value in values if value is not None)
     result: list[Value | None] = []
     for value in values:
-        first = value if value is None or _is_scalar(value) else _first(value, rank)
-        if first is None and value is not None:
+        if value is None or _is_scalar(value):
+            result.append(value)
+            continue
+        known_value = known(value)
+        if known_value is not None:
+            whole = known_value.reshape([1] * (rank - known_value.ndim) + list(known_value.shape))
+            result.append(np.ascontiguousarray(whole.transpose(first_order(rank))))
+            continue
+        assert not isinstance(value, np.ndarray)
+        if value.op is not None and value.op.op_type.startswith("constexpr") and len(value.shape) == rank:
+            result.append(transposed_weight(value, first_order(rank)))
+            continue
+        is_costly = not _is_first(value, rank) and not is_reshape(value.shape, first_order(len(value.shape)))
+        if rank == 3 and is_costly and value.op is not None and _elements(value) >= largest:
             return None
-        result.append(first)
+        missing = rank - len(value.shape)
+        result.append(channels_first(mb.expand_dims(x=value, axes=list(range(missing))) if missing else value))
     return result
 
 
+def _is_first(value: Value | None, rank: int) -> bool:
+    return value is not None and len(value.shape) == rank and twin(value) is not None
+
+
 def _is_scalar(value: Value) -> bool:
-    return all(isinstance(size, int | np.integer) and size == 1 for size in value.shape)
+    return all(is_known(size) and size == 1 for size in value.shape)
 
 
-def _first(value: Value, rank: int) -> Value | None:
-    known_value = known(value)
-    if known_value is not None:
-        whole = known_value.reshape([1] * (rank - known_value.ndim) + list(known_value.shape))
-        return np.ascontiguousarray(np.moveaxis(whole, -1, 1))
-    assert not isinstance(value, np.ndarray)
-    if len(value.shape) != rank:
-        return None
-    if value.op is None:
-        return channels_first(value)
-    return twin(value)
+def _elements(value: Value) -> int:
+    """How many there are at least."""
+    return math.prod(int(size) for size in value.shape if is_known(size))
 
 
 def first_axis(axis: int, rank: int) -> int:
@@ -114,6 +160,22 @@ def transposed_weight(weight: Value, perm: Sequence[int]) -> Value:
     if weight.val is not None:
         return np.ascontiguousarray(weight.val.transpose(perm))
     return mb.transpose(x=weight, perm=list(perm))
+
+
+def unfolded_weight(weight: Value, places: int) -> Value:
+    """A dense layer's weight (O, I) as that of a convolution over ``places`` axes of one place each."""
+    shape = (*weight.shape, *([1] * places))
+    if isinstance(weight, np.ndarray):
+        return weight.reshape(shape)
+    operation = weight.op
+    if operation is not None and operation.op_type == "constexpr_affine_dequantize":
+        return mb.constexpr_affine_dequantize(
+            quantized_data=operation.quantized_data.val.reshape(shape),
+            zero_point=operation.zero_point.val,
+            scale=operation.scale.val,
+            axis=operation.axis.val,
+        )
+    return weight.val.reshape(shape)
 
 
 def known(value: Value) -> Array | None:

@@ -10,7 +10,14 @@ import numpy as np
 from harness.errors import UnsupportedError
 from harness.frontends.builder import mb
 from harness.frontends.dispatch import Array, Value, Var
-from harness.frontends.tflite.layout import channels_first, channels_last, known, transposed_weight
+from harness.frontends.tflite.layout import (
+    channels_first,
+    channels_last,
+    known,
+    transposed_weight,
+    twin,
+    unfolded_weight,
+)
 from harness.frontends.tflite.node import Node
 from harness.frontends.tflite.ops.activations import fused
 from harness.frontends.tflite.quantization import Rounding, requantized, steps, steps_of_constant
@@ -267,18 +274,23 @@ def fully_connected(
     if bias is not None and known(bias) is None:
         result = mb.matmul(x=mb.reshape(x=x, shape=[-1, size]) if is_flattened else x, y=weight, transpose_y=True)
         return fused(mb.add(x=result, y=bias), fused_activation_function)
-    operands = _operands(
-        x, weight, bias, node, fused_activation_function, axis=1 if is_flattened else len(x.shape) - 1
-    )  # fmt: skip
+    is_image = twin(x) is not None and not is_flattened and len(x.shape) in (3, 4, 5)
+    axis = None if is_image else 1 if is_flattened else len(x.shape) - 1
+    operands = _operands(x, weight, bias, node, fused_activation_function, axis=axis)
     x, weight = operands.x, operands.weight
     if is_flattened:
         x = mb.reshape(x=x, shape=[-1, size])
     operation = None if isinstance(weight, np.ndarray) else weight.op
+    keywords = {} if operands.bias is None else {"bias": operands.bias}
     if known(weight) is None and (operation is None or not operation.op_type.startswith("constexpr")):
+        x = channels_last(x) if is_image else x
         result = mb.matmul(x=x, y=weight, transpose_y=True)
         if operands.bias is not None:
             result = mb.add(x=result, y=operands.bias)
+        if is_image:
+            result = channels_first(result)
+    elif is_image:
+        result = mb.conv(x=x, weight=unfolded_weight(weight, len(x.shape) - 2), pad_type="valid", **keywords)
     else:
-        keywords = {} if operands.bias is None else {"bias": operands.bias}
         result = mb.linear(x=x, weight=weight, **keywords)
     return operands.finished(result)

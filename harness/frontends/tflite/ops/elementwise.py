@@ -7,6 +7,7 @@ import numpy as np
 from harness.errors import UnsupportedError
 from harness.frontends.builder import dtype_of, mb
 from harness.frontends.dispatch import Var
+from harness.frontends.tflite.layout import along_channels, pointwise
 from harness.frontends.tflite.node import Node
 from harness.frontends.tflite.ops.activations import fused
 from harness.frontends.tflite.registry import TRANSLATIONS, translates
@@ -191,25 +192,30 @@ def prelu(x: Var, alpha: Var) -> Var:
 def softmax(x: Var, *, beta: float = 1.0) -> Var:
     """Along the last axis, of beta * x."""
 
-    scaled = x if beta == 1.0 else mb.mul(x=x, y=np.float32(beta))
-    return mb.softmax(x=scaled, axis=-1)
+    scaled = x if beta == 1.0 else pointwise(lambda value: mb.mul(x=value, y=np.float32(beta)), x)
+    return along_channels(lambda value, axis: mb.softmax(x=value, axis=axis), scaled)
 
 
 @translates("LOG_SOFTMAX")
 def log_softmax(x: Var) -> Var:
     """Along the last axis."""
 
-    shifted = mb.sub(x=x, y=mb.reduce_max(x=x, axes=[-1], keep_dims=True))
-    return mb.sub(x=shifted, y=mb.reduce_log_sum_exp(x=shifted, axes=[-1], keep_dims=True))
+    def compute(value: Var, axis: int) -> Var:
+        shifted = mb.sub(x=value, y=mb.reduce_max(x=value, axes=[axis], keep_dims=True))
+        return mb.sub(x=shifted, y=mb.reduce_log_sum_exp(x=shifted, axes=[axis], keep_dims=True))
+
+    return along_channels(compute, x)
 
 
 @translates("L2_NORMALIZATION")
 def l2_normalization(x: Var, *, fused_activation_function: str) -> Var:
     """x / sqrt(max(sum(x**2), 1e-6)) along the last axis (reference_ops ``l2normalization.h``)."""
 
-    total = mb.reduce_sum_square(x=x, axes=[-1], keep_dims=True)
-    norm = mb.maximum(x=mb.sqrt(x=total), y=np.float32(1e-6))
-    return fused(mb.real_div(x=x, y=norm), fused_activation_function)
+    def compute(value: Var, axis: int) -> Var:
+        total = mb.reduce_sum_square(x=value, axes=[axis], keep_dims=True)
+        return mb.real_div(x=value, y=mb.maximum(x=mb.sqrt(x=total), y=np.float32(1e-6)))
+
+    return fused(along_channels(compute, x), fused_activation_function)
 
 
 @translates("QUANTIZE", "DEQUANTIZE")

@@ -9,6 +9,7 @@ import numpy as np
 from harness.errors import UnsupportedError
 from harness.frontends.builder import dtype_of, mb
 from harness.frontends.dispatch import Array, Value, Var
+from harness.frontends.tflite.axes import reshaped, sizes_of, stacked, transposed, widened
 from harness.frontends.tflite.layout import known
 from harness.frontends.tflite.node import Node
 from harness.frontends.tflite.registry import translates
@@ -24,14 +25,15 @@ def reshape(x: Var, shape: Value | None = None, *, new_shape: tuple[int, ...] | 
     sizes = [int(size) for size in wanted.reshape(-1)]
     if not sizes:
         return mb.squeeze(x=x) if len(x.shape) else x
-    return mb.reshape(x=x, shape=sizes)
+    return reshaped(x, sizes)
 
 
 @translates("TRANSPOSE")
 def transpose(x: Var, perm: Array) -> Var:
     """Axes in another order."""
 
-    return mb.transpose(x=x, perm=[int(axis) for axis in perm])
+    rank = len(x.shape)
+    return transposed(x, [int(axis) % rank for axis in perm])
 
 
 @translates("SQUEEZE")
@@ -45,7 +47,7 @@ def squeeze(x: Var, *, squeeze_dims: tuple[int, ...] | None = None) -> Var:
 def expand_dims(x: Var, axis: int) -> Var:
     """A new axis of size 1."""
 
-    return mb.expand_dims(x=x, axes=[axis])
+    return widened(x, axis)
 
 
 @translates("CONCATENATION")
@@ -61,7 +63,7 @@ def concatenation(*values: Var, axis: int, fused_activation_function: str) -> Va
 def pack(*values: Var, axis: int, values_count: int) -> Var:
     """Along a new axis."""
 
-    return mb.stack(values=list(values), axis=axis)
+    return stacked(values, axis)
 
 
 @translates("UNPACK")
@@ -237,11 +239,8 @@ def mirror_pad(x: Var, paddings: Array, *, mode: str) -> Var:
 
 @translates("SHAPE")
 def shape(x: Var, *, out_type: str = "") -> Value:
-    """The sizes; a constant where all are known."""
-
-    if all(isinstance(size, int | np.integer) for size in x.shape):
-        return np.array(x.shape, np.int32)
-    return mb.shape(x=x)
+    """The sizes."""
+    return sizes_of(x)
 
 
 @translates("FILL")

@@ -77,14 +77,15 @@ def resize_nearest_neighbor(x: Var, size: Array, *, align_corners: bool, half_pi
             x=channels_first(x), scale_factor_height=factors[0], scale_factor_width=factors[1]
         )
         return channels_last(resized)
-    for axis, (old, new) in enumerate(zip(given, wanted, strict=True), start=1):
+    picked = channels_first(x)
+    for axis, (old, new) in enumerate(zip(given, wanted, strict=True), start=2):
         scale = np.float32((old - 1) / (new - 1) if align_corners and new > 1 else old / new)
         offset = np.float32(0.5 if half_pixel_centers else 0)
         position = (np.arange(new, dtype=np.float32) + offset) * scale
         # TfLiteRound: halves away from zero.
         indices = np.floor(position + np.float32(0.5)) if align_corners else np.floor(position)
-        x = mb.gather(x=x, indices=np.clip(indices, 0, old - 1).astype(np.int32), axis=axis)
-    return x
+        picked = mb.gather(x=picked, indices=np.clip(indices, 0, old - 1).astype(np.int32), axis=axis)
+    return channels_last(picked)
 
 
 @translates("SPACE_TO_DEPTH")
