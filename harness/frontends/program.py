@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -84,6 +85,17 @@ def constant(array: Array, name: str | None = None) -> Var:
 def as_var(value: Value) -> Var:
     """``value`` as a MIL value."""
     return constant(value) if isinstance(value, np.ndarray) else value
+
+
+def identifier(name: str, role: str, taken: set[str]) -> str:
+    """A name that Core ML takes for a feature: letters, digits and underscores, different from those before."""
+    clean = re.sub(r"\W", "_", name, flags=re.ASCII)
+    if not clean or clean[0].isdigit():
+        clean = f"{role}_{clean}"
+    candidates = (f"{clean}_{count}" if count else clean for count in range(len(taken) + 1))
+    unique = next(candidate for candidate in candidates if candidate not in taken)
+    taken.add(unique)
+    return unique
 
 
 class Names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -42,8 +43,8 @@ class TFLiteRoute(Route):
             artifact = convert_tflite(tflite_from_tensorflow(source), precision, destination, target=target)
             artifact = replace(
                 artifact,
-                input_names=_matched(source.inputs, tuple(artifact.input_names)),
-                output_names=_matched(source.outputs, tuple(artifact.output_names)),
+                input_names=_matched(source.inputs, artifact.input_names),
+                output_names=_matched(source.outputs, artifact.output_names),
             )
         return replace(artifact, provenance={**artifact.provenance, "route": self.name, **self.versions()})
 
@@ -65,6 +66,6 @@ def tflite_from_tensorflow(source: Source) -> TFLiteGraph:
     return parse_graph(content, source.name)
 
 
-def _matched(specs: tuple[TensorSpec, ...], names: tuple[str, ...]) -> dict[str, str]:
-    """The converter keeps order, not always names."""
-    return {spec.name: spec.name if spec.name in names else name for spec, name in zip(specs, names, strict=True)}
+def _matched(specs: tuple[TensorSpec, ...], names: Mapping[str, str]) -> dict[str, str]:
+    """The package's names by the source's. The converter keeps order, not always names."""
+    return {spec.name: names.get(spec.name, other) for spec, other in zip(specs, names.values(), strict=True)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -30,7 +29,7 @@ from harness.frontends.onnx.graph import (
     value_types,
 )
 from harness.frontends.onnx.registry import TRANSLATIONS
-from harness.frontends.program import InputRange, Names, ProgramBuilder, Scope, write_program
+from harness.frontends.program import InputRange, Names, ProgramBuilder, Scope, identifier, write_program
 from harness.memory import collection_paused
 from harness.quiet import quiet_conversion
 from harness.tensors import Array, TensorSpec
@@ -257,8 +256,8 @@ class Converter:
         given = [item for item in declared if item.name not in empty]
         names = _FeatureNames()
         taken: set[str] = set()
-        names.inputs = {item.name: _identifier(item.name, "input", taken) for item in given}
-        names.outputs = {item.name: _identifier(item.name, "output", taken) for item in graph.output}
+        names.inputs = {item.name: identifier(item.name, "input", taken) for item in given}
+        names.outputs = {item.name: identifier(item.name, "output", taken) for item in graph.output}
         specs = []
         for item in given:
             type_ = value_type(item.type)
@@ -367,14 +366,3 @@ def _evaluate(node: Node, inputs: Sequence[Any], opsets: Mapping[str, int]) -> l
         return None
     values: list[Any] = [np.asarray(next(results)) if name else None for name in node.outputs]
     return values
-
-
-def _identifier(name: str, role: str, taken: set[str]) -> str:
-    """A name that Core ML takes for a feature: letters, digits and underscores, different from those before."""
-    clean = re.sub(r"\W", "_", name, flags=re.ASCII)
-    if not clean or clean[0].isdigit():
-        clean = f"{role}_{clean}"
-    candidates = (f"{clean}_{count}" if count else clean for count in range(len(taken) + 1))
-    unique = next(candidate for candidate in candidates if candidate not in taken)
-    taken.add(unique)
-    return unique

@@ -13,7 +13,7 @@ import numpy as np
 from harness.artifact import Artifact
 from harness.errors import ConversionError, UnknownNameError, UnsupportedError
 from harness.frontends.dispatch import UNFIT, Translation, Value
-from harness.frontends.program import InputRange, Names, ProgramBuilder, Scope, as_var, write_program
+from harness.frontends.program import InputRange, Names, ProgramBuilder, Scope, as_var, identifier, write_program
 from harness.frontends.tflite import ops  # noqa: F401 (fills the table of translations)
 from harness.frontends.tflite.axes import on_twins
 from harness.frontends.tflite.graph import Operator, Signature, Subgraph, TensorInfo, TFLiteGraph
@@ -31,6 +31,7 @@ from harness.frontends.tflite.quantization import (
 )
 from harness.frontends.tflite.reader import read_graph
 from harness.frontends.tflite.registry import TRANSLATIONS
+from harness.frontends.tflite.verify import called_subgraphs
 from harness.memory import collection_paused
 from harness.quiet import quiet_conversion
 from harness.tensors import TensorSpec
@@ -60,24 +61,30 @@ def convert_tflite(
     graph = read_graph(source) if isinstance(source, Path) else source
     interface = graph.interface(signature)
     _refuse_unsupported(graph, interface)
+    features = Features(interface)
     try:
         with quiet_conversion(), remembering_layouts(), remembering_integers():
-            builder = Converter(graph, precision).program(interface, target, ranges)
+            builder = Converter(graph, precision).program(interface, features, target, ranges)
     except UNFIT as error:
         raise ConversionError(f"model {graph.name} cannot be converted", received=repr(error)[:300]) from error
     provenance = {"route": "tflite", "coremltools": version("coremltools")}
     artifact = write_program(builder, precision, destination, provenance, f"model {graph.name}")
-    return replace(
-        artifact,
-        input_names={name: name for name in interface.inputs},
-        output_names={name: name for name in interface.outputs},
-    )
+    return replace(artifact, input_names=features.inputs, output_names=features.outputs)
+
+
+class Features:
+    """What the package calls a signature's inputs and outputs: identifiers, all different."""
+
+    def __init__(self, interface: Signature) -> None:
+        taken: set[str] = set()
+        self.inputs = {name: identifier(name, "input", taken) for name in interface.inputs}
+        self.outputs = {name: identifier(name, "output", taken) for name in interface.outputs}
 
 
 def _refuse_unsupported(graph: TFLiteGraph, interface: Signature) -> None:
     problems: list[str] = []
     has_custom = False
-    for subgraph in graph.subgraphs:
+    for subgraph in _called(graph, interface):
         for operator in subgraph.operators:
             where = f"{operator.name} operator {operator.index} of subgraph {subgraph.name or '0'}"
             if TRANSLATIONS.find(operator.name, operator.version) is None:
@@ -99,6 +106,17 @@ def _refuse_unsupported(graph: TFLiteGraph, interface: Signature) -> None:
         )
 
 
+def _called(graph: TFLiteGraph, interface: Signature) -> list[Subgraph]:
+    """The interface's subgraph and those that are called from there."""
+    pending, found = [interface.subgraph], set[int]()
+    while pending:
+        index = pending.pop()
+        if index not in found:
+            found.add(index)
+            pending += [call for operator in graph.subgraphs[index].operators for call in called_subgraphs(operator)]
+    return [graph.subgraphs[index] for index in sorted(found)]
+
+
 class Converter:
     """One model. Translations of control flow call ``subgraph``."""
 
@@ -108,22 +126,35 @@ class Converter:
         self.names = Names()
 
     def program(
-        self, interface: Signature, target: str, ranges: Mapping[tuple[str, int], InputRange] | None
+        self,
+        interface: Signature,
+        features: Features,
+        target: str,
+        ranges: Mapping[tuple[str, int], InputRange] | None,
     ) -> ProgramBuilder:
-        """The called subgraph as a function."""
+        """The called subgraph as a function. ``ranges`` is by the signature's names."""
         subgraph = self.graph.subgraphs[interface.subgraph]
-        specs = [spec_of(subgraph.tensors[index], name) for name, index in interface.inputs.items()]
-        builder = ProgramBuilder(specs, target, ranges)
+        specs = [spec_of(subgraph.tensors[index], features.inputs[name]) for name, index in interface.inputs.items()]
+        unknown = sorted({name for name, _ in ranges or {}} - set(features.inputs))
+        if unknown:
+            raise UnknownNameError(
+                f"model {self.graph.name} has no such input", received=", ".join(unknown), supported=features.inputs
+            )
+        bounds = {(features.inputs[name], axis): bound for (name, axis), bound in (ranges or {}).items()}
+        builder = ProgramBuilder(specs, target, bounds)
         with builder.building() as given:
             values: dict[int, Value] = {}
             for name, index in interface.inputs.items():
                 tensor = subgraph.tensors[index]
-                values[index] = from_integers(given[name], tensor) if is_quantized(tensor) else given[name]
+                value = given[features.inputs[name]]
+                values[index] = from_integers(value, tensor) if is_quantized(tensor) else value
             scope = self._run(subgraph, values)
             outputs: dict[str, Value] = {}
             for name, index in interface.outputs.items():
-                tensor, value = subgraph.tensors[index], self._value(subgraph, index, scope)
-                outputs[name] = to_integers(as_var(value), tensor) if is_quantized(tensor) else value
+                tensor, result = subgraph.tensors[index], self._value(subgraph, index, scope)
+                outputs[features.outputs[name]] = (
+                    to_integers(as_var(result), tensor) if is_quantized(tensor) else result
+                )
             builder.finish(outputs)
         return builder
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.errors import UnknownNameError, UsageError
 from harness.frontends.dispatch import Array
+from harness.frontends.program import identifier
 from harness.frontends.tflite.weights import Sparsity, densify, unpack
 
 SERVING = "serving_default"
@@ -163,10 +164,4 @@ class TFLiteGraph:
 
 def _clean_name(tensor: TensorInfo, role: str, taken: set[str]) -> str:
     """A tensor's name as an identifier that is not taken yet: ``serving_default_x:0`` is ``x``."""
-    clean = re.sub(r"\W", "_", re.sub(r"^serving_default_|:\d+$", "", tensor.name), flags=re.ASCII)
-    if not clean or clean[0].isdigit():
-        clean = f"{role}_{clean}" if clean else role
-    while clean in taken:
-        clean = f"{clean}_{tensor.index}"
-    taken.add(clean)
-    return clean
+    return identifier(re.sub(r"^serving_default_|:\d+$", "", tensor.name), role, taken)
