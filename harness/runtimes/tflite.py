@@ -22,7 +22,10 @@ from harness.tensors import Array, TensorSpec, check_inputs
 
 
 class TFLiteRuntime(Runtime):
-    """Reference kernels, no delegates. The file is verified before native code sees it."""
+    """Reference kernels, no delegates; an operator without one is executed by its plain kernel.
+
+    The file is verified before native code sees it.
+    """
 
     name = "tflite"
     formats = ("tflite",)
@@ -53,17 +56,7 @@ class _Interpreter(LoadedModel):
     def __init__(self, path: Path) -> None:
         self._inputs, self._outputs = _specs(path)
         self._name = path.name
-        tf = import_tensorflow()
-        resolver = tf.lite.experimental.OpResolverType.BUILTIN_REF
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                self._interpreter: Any = tf.lite.Interpreter(
-                    model_path=str(path), experimental_op_resolver_type=resolver
-                )
-            self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise PredictionError(f"the interpreter cannot load {path.name}", received=first_line(error)) from error
+        self._interpreter = _loaded(path)
         self._lock = threading.Lock()
 
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -71,6 +64,7 @@ class _Interpreter(LoadedModel):
         check_inputs(tuple(self._inputs.values()), inputs, self._name)
         with self._lock:
             try:
+                arrays = {}
                 for index, spec in self._inputs.items():
                     array = np.asarray(inputs[spec.name])
                     if not np.can_cast(array.dtype, spec.dtype, casting="same_kind"):
@@ -79,11 +73,37 @@ class _Interpreter(LoadedModel):
                             received=array.dtype,
                             supported=spec.dtype,
                         )
-                    if spec.is_flexible:
-                        self._interpreter.resize_tensor_input(index, array.shape)
-                        self._interpreter.allocate_tensors()
-                    self._interpreter.set_tensor(index, array.astype(spec.dtype, copy=False))
+                    arrays[index] = array.astype(spec.dtype, copy=False)
+                # Allocation forgets what inputs held: all are resized before any is set.
+                if any(spec.is_flexible for spec in self._inputs.values()):
+                    for index, array in arrays.items():
+                        if self._inputs[index].is_flexible:
+                            self._interpreter.resize_tensor_input(index, array.shape)
+                    self._interpreter.allocate_tensors()
+                for index, array in arrays.items():
+                    self._interpreter.set_tensor(index, array)
                 self._interpreter.invoke()
                 return {spec.name: self._interpreter.get_tensor(index) for index, spec in self._outputs.items()}
             except (ValueError, RuntimeError) as error:
                 raise PredictionError(f"the interpreter failed on {self._name}", received=first_line(error)) from error
+
+
+def _loaded(path: Path) -> Any:
+    """An interpreter with its tensors allocated: reference kernels; where there is none of an operator, the kernels
+    that execute without a delegate. Raises PredictionError."""
+    tf = import_tensorflow()
+    resolvers = tf.lite.experimental.OpResolverType
+    failure: Exception | None = None
+    for resolver in (resolvers.BUILTIN_REF, resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                interpreter = tf.lite.Interpreter(model_path=str(path), experimental_op_resolver_type=resolver)
+            interpreter.allocate_tensors()
+            return interpreter
+        except (ValueError, RuntimeError) as error:
+            failure = error
+            if "Didn't find op" not in str(error):
+                break
+    assert failure is not None
+    raise PredictionError(f"the interpreter cannot load {path.name}", received=first_line(failure)) from failure

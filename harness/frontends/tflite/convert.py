@@ -41,6 +41,10 @@ COMPUTED = frozenset(
 )
 
 
+# Elements of a result that is treated as a constant: bounds, sizes, axes.
+_LARGEST_FOLDED = 1024
+
+
 @collection_paused()
 def convert_tflite(
     source: Path | TFLiteGraph,
@@ -94,7 +98,8 @@ def _refuse_unsupported(graph: TFLiteGraph, interface: Signature) -> None:
                 continue
             for index in (*operator.inputs, *operator.outputs):
                 tensor = subgraph.tensors[index] if index >= 0 else None
-                if tensor is not None and tensor.dtype not in COMPUTED and not tensor.is_constant:
+                known_types = COMPUTED | {"complex64"} if operator.name in COMPLEX else COMPUTED
+                if tensor is not None and tensor.dtype not in known_types and not tensor.is_constant:
                     problems.append(f"{where} computes with {tensor.dtype}")
                     break
     if problems:
@@ -201,7 +206,7 @@ class Converter:
                 continue
             if is_quantized(tensor) and not _only_moves(operator) and not lies_on_grid(value, tensor):
                 value = pointwise(lambda x, tensor=tensor: rounded(x, tensor), as_var(value))  # type: ignore[misc]
-            scope.values[str(tensor.index)] = value
+            scope.values[str(tensor.index)] = _folded(value)
             name = tensor.name or f"tensor_{tensor.index}"
             first = twin(value)
             if first is not None:
@@ -228,6 +233,8 @@ def options_of(operator: Operator, translation: Translation) -> Mapping[str, Any
     return custom_attributes(operator)
 
 
+# They compute with complex numbers, which are pairs (ops/fourier.py).
+COMPLEX = frozenset({"RFFT2D", "REAL", "IMAG", "COMPLEX_ABS", "RESHAPE", "SQUEEZE", "EXPAND_DIMS"})
 # Their results are values of their input, which lie on the grid already.
 _MOVES = frozenset(
     {
@@ -240,6 +247,16 @@ _MOVES = frozenset(
 
 def _only_moves(operator: Operator) -> bool:
     return operator.name in _MOVES and operator.options.get("fused_activation_function", "NONE") == "NONE"
+
+
+def _folded(value: Value) -> Value:
+    """A small result that coremltools has computed from constants, as one: what asks for constants takes it."""
+    if isinstance(value, np.ndarray) or twin(value) is not None or value.op is None:
+        return value
+    found = value.val
+    if found is None or value.op.op_type.startswith("constexpr") or np.size(found) > _LARGEST_FOLDED:
+        return value
+    return np.asarray(found)
 
 
 def spec_of(tensor: TensorInfo, name: str) -> TensorSpec:

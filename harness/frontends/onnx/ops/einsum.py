@@ -11,8 +11,8 @@ import numpy as np
 from harness.errors import UnsupportedError
 from harness.frontends.builder import mb
 from harness.frontends.dispatch import Var
+from harness.frontends.integers import INTEGERS, wrapped
 from harness.frontends.onnx.graph import Node
-from harness.frontends.onnx.ops.elementwise import INTEGERS, wrapped
 from harness.frontends.onnx.registry import translates
 
 

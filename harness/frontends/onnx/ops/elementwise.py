@@ -1,8 +1,4 @@
-"""Arithmetic and functions of single elements, with broadcasting.
-
-Integers are int32 in MIL: results of narrower ones are wrapped as ONNX Runtime's are, wider ones are refused where
-32 bits could change the result.
-"""
+"""Arithmetic and functions of single elements, with broadcasting. Narrow integers wrap as ONNX Runtime's do."""
 
 from __future__ import annotations
 
@@ -11,6 +7,7 @@ import numpy as np
 from harness.errors import UnsupportedError
 from harness.frontends.builder import dtype_of, like, mb
 from harness.frontends.dispatch import Value, Var
+from harness.frontends.integers import INTEGERS, computed_power, constant_power, held, truncated_quotient, wrapped
 from harness.frontends.onnx.graph import Node
 from harness.frontends.onnx.registry import TRANSLATIONS, translates
 from harness.frontends.program import as_var
@@ -22,33 +19,6 @@ TRANSLATIONS.directly(
         "Floor": "floor", "Ceil": "ceil", "Sign": "sign",
     }
 )  # fmt: skip
-
-# Bits and sign of the integers that are narrower than int32.
-NARROW = {
-    "int2": (2, True), "int4": (4, True), "int8": (8, True), "int16": (16, True),
-    "uint2": (2, False), "uint4": (4, False), "uint8": (8, False), "uint16": (16, False),
-}  # fmt: skip
-INTEGERS = frozenset({*NARROW, "int32", "int64", "uint32", "uint64"})
-
-
-def wrapped(x: Var, dtype: str) -> Var:
-    """``x`` modulo the range of a narrow integer type; others as they are."""
-    if dtype not in NARROW:
-        return x
-    bits, is_signed = NARROW[dtype]
-    span, half = 1 << bits, 1 << (bits - 1)
-    if not is_signed:
-        return mb.mod(x=x, y=np.int32(span))
-    return mb.sub(x=mb.mod(x=mb.add(x=x, y=np.int32(half)), y=np.int32(span)), y=np.int32(half))
-
-
-def held(dtype: str, *values: Var) -> None:
-    """Raise UnsupportedError where a constant of a wide type was clipped to int32, which is what these then hold."""
-    ends = (-(2**31), 2**31 - 1)
-    if dtype in ("int64", "uint32", "uint64"):
-        for value in values:
-            if value.val is not None and np.isin(value.val, ends).any():
-                raise UnsupportedError("int32 does not hold a constant", received=dtype)
 
 
 @translates("Add")
@@ -84,16 +54,6 @@ def div(x: Var, y: Var, *, node: Node) -> Var:
     return wrapped(truncated_quotient(x, y, is_signed=not dtype.startswith("u")), dtype)
 
 
-def truncated_quotient(x: Var, y: Value, *, is_signed: bool) -> Var:
-    """The quotient of integers towards zero: one above the floor where that is negative and there is a rest."""
-    quotient = mb.floor_div(x=x, y=y)
-    if not is_signed:
-        return quotient
-    has_rest = mb.not_equal(x=mb.mul(x=quotient, y=y), y=x)
-    is_below = mb.logical_and(x=has_rest, y=mb.less(x=quotient, y=np.int32(0)))
-    return mb.add(x=quotient, y=mb.cast(x=is_below, dtype="int32"))
-
-
 @translates("Mod")
 def mod(x: Var, y: Var, *, fmod: int = 0, node: Node) -> Var:
     """The remainder with y's sign, with ``fmod`` x's."""
@@ -107,10 +67,6 @@ def mod(x: Var, y: Var, *, fmod: int = 0, node: Node) -> Var:
     return mb.mul(x=size, y=mb.sign(x=x))
 
 
-# Powers of other integers than -1, 0 and 1 go beyond int32 from here on.
-_LARGEST_EXPONENT = 31
-
-
 @translates("Pow")
 def power(x: Var, y: Value, *, node: Node) -> Var:
     """x ** y in the type of x. Integers are multiplied: a float32 does not hold them all."""
@@ -120,7 +76,7 @@ def power(x: Var, y: Value, *, node: Node) -> Var:
     if isinstance(y, np.ndarray) and y.size == 1 and y.item() == int(y.item()) and y.item() >= 0:
         whole = max(x.rank, y.ndim)
         base = mb.reshape(x=x, shape=[1] * (whole - x.rank) + [int(size) for size in x.shape]) if whole > x.rank else x
-        return _constant_power(base, int(y.item()))
+        return constant_power(base, int(y.item()))
     if node.input_dtype(1) not in INTEGERS:
         raise UnsupportedError(
             "an integer to the power of a float is rounded in ways that differ", received=node.input_dtype(1),
@@ -128,45 +84,13 @@ def power(x: Var, y: Value, *, node: Node) -> Var:
         )  # fmt: skip
     if dtype not in ("int32", "int64"):
         raise UnsupportedError("powers of this type may wrap", received=dtype, supported=["int32", "int64"])
-    return _computed_power(x, as_var(y))
+    return computed_power(x, as_var(y))
 
 
 def _exponent(x: Var, y: Value) -> Value:
     if isinstance(y, np.ndarray):
         return like(x, y)
     return y if dtype_of(y) == dtype_of(x) else mb.cast(x=y, dtype=dtype_of(x))
-
-
-def _constant_power(x: Var, exponent: int) -> Var:
-    """By repeated squaring."""
-    if exponent > _LARGEST_EXPONENT:
-        raise UnsupportedError("an integer power beyond int32", received=exponent, supported=_LARGEST_EXPONENT)
-    result, square = None, x
-    while exponent:
-        if exponent & 1:
-            result = square if result is None else mb.mul(x=result, y=square)
-        exponent >>= 1
-        if exponent:
-            square = mb.mul(x=square, y=square)
-    return mb.add(x=mb.mul(x=x, y=np.int32(0)), y=np.int32(1)) if result is None else result
-
-
-def _computed_power(x: Var, y: Var) -> Var:
-    """By repeated squaring, bit by bit of |y|, of which only the parity counts where the power is in int32 still.
-    Negative powers are 0 but for those of 1 and -1."""
-    size = mb.abs(x=y)
-    parity = mb.mod(x=size, y=np.int32(2))
-    large = mb.add(x=parity, y=np.int32(30))
-    size = mb.select(cond=mb.greater(x=size, y=np.int32(_LARGEST_EXPONENT)), a=large, b=size)
-    one = mb.add(x=mb.mul(x=x, y=np.int32(0)), y=np.int32(1))
-    result, square = None, x
-    for bit in range(5):
-        is_set = mb.equal(x=mb.mod(x=mb.floor_div(x=size, y=np.int32(1 << bit)), y=np.int32(2)), y=np.int32(1))
-        factor = mb.select(cond=is_set, a=square, b=one)
-        result = factor if result is None else mb.mul(x=result, y=factor)
-        square = mb.mul(x=square, y=square)
-    is_unit = mb.cast(x=mb.equal(x=mb.abs(x=x), y=np.int32(1)), dtype="int32")
-    return mb.select(cond=mb.less(x=y, y=np.int32(0)), a=mb.mul(x=result, y=is_unit), b=result)
 
 
 def _reduced(name: str, values: tuple[Var, ...]) -> Var:

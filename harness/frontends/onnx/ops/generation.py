@@ -7,12 +7,12 @@ import numpy as np
 from harness.errors import UnsupportedError
 from harness.frontends.builder import like, mb
 from harness.frontends.dispatch import Array, Value, Var
+from harness.frontends.integers import INTEGERS
 from harness.frontends.onnx.declared import known_or_none, static_shape
 from harness.frontends.onnx.graph import Node, dtype_name
-from harness.frontends.onnx.ops.elementwise import INTEGERS
-from harness.frontends.onnx.ops.slicing import as_numbers
 from harness.frontends.onnx.registry import translates
 from harness.frontends.program import as_var, narrowed
+from harness.frontends.selection import as_numbers
 
 
 @translates("ConstantOfShape", since=9)

@@ -11,9 +11,9 @@ import numpy as np
 from harness.errors import UnsupportedError
 from harness.frontends.builder import dtype_of, mb
 from harness.frontends.dispatch import Array, Value, Var
+from harness.frontends.integers import NARROW
 from harness.frontends.onnx.graph import Node
 from harness.frontends.onnx.ops.convolution import conv
-from harness.frontends.onnx.ops.elementwise import NARROW
 from harness.frontends.onnx.registry import translates
 from harness.frontends.program import as_var
 

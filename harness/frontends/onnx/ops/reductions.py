@@ -9,9 +9,10 @@ import numpy as np
 from harness.errors import UnsupportedError
 from harness.frontends.builder import dtype_of, like, mb
 from harness.frontends.dispatch import Value, Var
+from harness.frontends.integers import truncated_quotient
 from harness.frontends.onnx.declared import known_or_none, reduced_axes
 from harness.frontends.onnx.graph import Node
-from harness.frontends.onnx.ops.elementwise import log, truncated_quotient
+from harness.frontends.onnx.ops.elementwise import log
 from harness.frontends.onnx.registry import translates
 
 _REDUCTIONS = {

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from harness.errors import UnsupportedError
-from harness.frontends.builder import dtype_of, like, mb
+from harness.frontends.builder import like, mb
 from harness.frontends.dispatch import Value, Var
+from harness.frontends.integers import wrapped
 from harness.frontends.onnx.declared import declared_shape, known_or_none, static_shape
 from harness.frontends.onnx.graph import Node
-from harness.frontends.onnx.ops.elementwise import wrapped
-from harness.frontends.onnx.ops.logic import where
 from harness.frontends.onnx.registry import translates
 from harness.frontends.program import as_var, constant
+from harness.frontends.selection import as_numbers, where
 
 
 def _sliced(
@@ -141,13 +140,6 @@ def _tuples(indices: Value, x: Var, batch_dims: int = 0) -> Value:
     if not all(isinstance(size, int | np.integer) for size in sizes):
         raise UnsupportedError("tuples of indices into flexible axes", received=[str(size) for size in sizes])
     return _wrapped_around(indices, np.array([int(size) for size in sizes], np.int32))
-
-
-def as_numbers(operation: Callable[..., Var], x: Var, *more: Var) -> Var:
-    """By an operation that MIL does not have for bool."""
-    if dtype_of(x) != "bool":
-        return operation(x, *more)
-    return mb.cast(x=operation(*(mb.cast(x=value, dtype="int32") for value in (x, *more))), dtype="bool")
 
 
 @translates("Gather")

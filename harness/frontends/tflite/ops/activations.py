@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from harness.errors import UnsupportedError
-from harness.frontends.builder import mb
+from harness.frontends.builder import dtype_of, like, mb
 from harness.frontends.dispatch import Var
 from harness.frontends.tflite.layout import pointwise
+from harness.frontends.tflite.node import Node
 from harness.frontends.tflite.registry import TRANSLATIONS, translates
 
 
@@ -16,28 +17,32 @@ def fused(x: Var, function: str) -> Var:
     return x if function == "NONE" else pointwise(lambda value: _activated(value, function), x)
 
 
-def _activated(x: Var, function: str) -> Var:
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "RELU": (0, np.inf), "RELU6": (0, 6), "RELU_N1_TO_1": (-1, 1), "RELU_0_TO_1": (0, 1),
+}  # fmt: skip
 
-    if function == "RELU":
-        return mb.relu(x=x)
-    if function == "RELU6":
-        return mb.relu6(x=x)
-    if function == "RELU_N1_TO_1":
-        return mb.clip(x=x, alpha=np.float32(-1), beta=np.float32(1))
+
+def _activated(x: Var, function: str) -> Var:
     if function == "TANH":
         return mb.tanh(x=x)
-    raise UnsupportedError(
-        "unknown fused activation", received=function, supported="NONE, RELU, RELU6, RELU_N1_TO_1, TANH"
-    )
+    if function not in _BOUNDS:
+        raise UnsupportedError("unknown fused activation", received=function, supported=["NONE", *_BOUNDS, "TANH"])
+    low, high = _BOUNDS[function]
+    if dtype_of(x) == "int32":
+        x = mb.maximum(x=x, y=np.int32(low))
+        return x if np.isinf(high) else mb.minimum(x=x, y=np.int32(high))
+    if function in ("RELU", "RELU6"):
+        return mb.relu(x=x) if function == "RELU" else mb.relu6(x=x)
+    return mb.clip(x=x, alpha=like(x, low), beta=like(x, high))
 
 
 TRANSLATIONS.directly({"RELU": "relu", "RELU6": "relu6", "LOGISTIC": "sigmoid", "TANH": "tanh"})
 
 
-@translates("RELU_N1_TO_1")
-def relu_n1_to_1(x: Var) -> Var:
-    """Clipped to [-1, 1]."""
-    return fused(x, "RELU_N1_TO_1")
+@translates("RELU_N1_TO_1", "RELU_0_TO_1")
+def clipped(x: Var, *, node: Node) -> Var:
+    """Within [-1, 1] or [0, 1]."""
+    return fused(x, node.operator.name)
 
 
 @translates("LEAKY_RELU")

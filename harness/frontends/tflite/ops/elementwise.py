@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.errors import UnsupportedError
 from harness.frontends.builder import dtype_of, mb
 from harness.frontends.dispatch import Var
-from harness.frontends.tflite.layout import along_channels, pointwise
+from harness.frontends.integers import INTEGERS, computed_power, constant_power, truncated_quotient, wrapped
+from harness.frontends.selection import as_numbers, where
+from harness.frontends.tflite.layout import along_channels, known, pointwise
 from harness.frontends.tflite.node import Node
 from harness.frontends.tflite.ops.activations import fused
 from harness.frontends.tflite.registry import TRANSLATIONS, translates
+from harness.frontends.tflite.types import computed_type
 
 TRANSLATIONS.directly(
     {
@@ -20,9 +22,9 @@ TRANSLATIONS.directly(
 )  # fmt: skip
 TRANSLATIONS.directly(
     {
-        "MAXIMUM": "maximum", "MINIMUM": "minimum", "POW": "pow", "LESS": "less", "LESS_EQUAL": "less_equal",
+        "MAXIMUM": "maximum", "MINIMUM": "minimum", "LESS": "less", "LESS_EQUAL": "less_equal",
         "GREATER": "greater", "GREATER_EQUAL": "greater_equal", "LOGICAL_AND": "logical_and",
-        "LOGICAL_OR": "logical_or", "FLOOR_DIV": "floor_div",
+        "LOGICAL_OR": "logical_or",
     },
     parameters=("x", "y"),
 )  # fmt: skip
@@ -54,16 +56,60 @@ def mul(x: Var, y: Var, *, fused_activation_function: str) -> Var:
 @translates("DIV")
 def div(x: Var, y: Var, *, fused_activation_function: str, node: Node) -> Var:
     """x / y; of integers, truncated towards zero."""
-    if node.outputs[0].dtype != "float32" and node.outputs[0].quantization is None:
-        raise UnsupportedError("division of integers truncates, MIL's does not", received=node.outputs[0].dtype)
+    dtype = computed_type(node.outputs[0])
+    if dtype in INTEGERS:
+        quotient = truncated_quotient(x, y, is_signed=not dtype.startswith("u"))
+        return fused(wrapped(quotient, dtype), fused_activation_function)
     return _binary("real_div", x, y, fused_activation_function)
+
+
+@translates("FLOOR_DIV")
+def floor_div(x: Var, y: Var, *, node: Node) -> Var:
+    """x / y rounded down."""
+    if computed_type(node.outputs[0]) in INTEGERS:
+        return wrapped(mb.floor_div(x=x, y=y), node.outputs[0].dtype)
+    return mb.floor(x=mb.real_div(x=x, y=y))
 
 
 @translates("FLOOR_MOD")
 def floor_mod(x: Var, y: Var) -> Var:
     """The remainder with the sign of y."""
+    return mb.mod(x=x, y=y)
 
-    return mb.sub(x=x, y=mb.mul(x=mb.floor_div(x=x, y=y), y=y))
+
+@translates("POW")
+def power(x: Var, y: Var, *, node: Node) -> Var:
+    """x ** y. Integers are multiplied: a float32 does not hold them all."""
+    if computed_type(node.outputs[0]) not in INTEGERS:
+        return mb.pow(x=x, y=y)
+    exponent = known(y)
+    if exponent is not None and exponent.size == 1 and exponent.item() >= 0 and len(y.shape) <= len(x.shape):
+        return constant_power(x, int(exponent.item()))
+    return computed_power(x, y)
+
+
+@translates("ATAN2")
+def atan2(y: Var, x: Var) -> Var:
+    """The angle of the point (x, y), in (-pi, pi]: the arc tangent of the lesser side by the greater one, turned into
+    its eighth of the circle. Zeros have signs."""
+    sides = mb.abs(x=x), mb.abs(x=y)
+    greater = mb.maximum(x=sides[0], y=sides[1])
+    is_zero = mb.equal(x=greater, y=np.float32(0))
+    ratio = mb.real_div(x=mb.minimum(x=sides[0], y=sides[1]), y=mb.select(cond=is_zero, a=np.float32(1), b=greater))
+    # Both infinite: an eighth.
+    ratio = mb.select(cond=mb.equal(x=mb.minimum(x=sides[0], y=sides[1]), y=np.float32(np.inf)), a=np.float32(1),
+                      b=ratio)  # fmt: skip
+    angle = mb.atan(x=ratio)
+    steep = mb.sub(x=np.float32(np.pi / 2), y=angle)
+    angle = mb.select(cond=mb.greater(x=sides[1], y=sides[0]), a=steep, b=angle)
+    angle = mb.select(cond=_is_below_zero(x), a=mb.sub(x=np.float32(np.pi), y=angle), b=angle)
+    return mb.select(cond=_is_below_zero(y), a=mb.mul(x=angle, y=np.float32(-1)), b=angle)
+
+
+def _is_below_zero(x: Var) -> Var:
+    """Also of a zero with a sign, whose inverse is infinite."""
+    inverse = mb.inverse(x=x, epsilon=np.float32(0))
+    return mb.logical_or(x=mb.less(x=x, y=np.float32(0)), y=mb.equal(x=inverse, y=np.float32(-np.inf)))
 
 
 @translates("EQUAL")
@@ -127,7 +173,7 @@ def square(x: Var) -> Var:
 def log(x: Var) -> Var:
     """Natural logarithm, with nothing added to x."""
 
-    return mb.log(x=x, epsilon=np.float32(1e-45))
+    return mb.log(x=x, epsilon=np.float32(0))
 
 
 @translates("RSQRT")
@@ -143,19 +189,7 @@ def select(condition: Var, a: Var, b: Var, *, node: Node) -> Var:
 
     if node.operator.name == "SELECT" and len(condition.shape) == 1 and len(a.shape) > 1:
         condition = mb.reshape(x=condition, shape=[-1, *([1] * (len(a.shape) - 1))])
-    return mb.select(cond=condition, a=a, b=b)
-
-
-@translates("CAST")
-def cast(x: Var, *, in_data_type: str = "", out_data_type: str = "", node: Node) -> Var:
-    """Numeric types; floats are truncated towards zero."""
-
-    names = {"float32": "fp32", "float16": "fp16", "bool": "bool", "int32": "int32", "int64": "int32"}
-    wanted = node.outputs[0].dtype
-    given = node.inputs[0].dtype if node.inputs[0] is not None else ""
-    if wanted not in names and not (wanted in ("int16", "uint16") and given in ("uint8", "int8", "bool")):
-        raise UnsupportedError("a cast to a narrow type may wrap", received=f"{given} to {wanted}", supported=names)
-    return mb.cast(x=x, dtype=names.get(wanted, "int32"))
+    return as_numbers(lambda a, b: where(condition, a, b), a, b)
 
 
 @translates("ELU")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from harness.errors import UnsupportedError
-from harness.frontends.builder import dtype_of, mb
+from harness.frontends.builder import dtype_of, like, mb
 from harness.frontends.dispatch import Array, Value, Var
+from harness.frontends.program import as_var
+from harness.frontends.selection import as_numbers
 from harness.frontends.tflite.axes import reshaped, sizes_of, stacked, transposed, widened
 from harness.frontends.tflite.layout import known
 from harness.frontends.tflite.node import Node
@@ -17,12 +16,14 @@ from harness.frontends.tflite.registry import translates
 
 @translates("RESHAPE")
 def reshape(x: Var, shape: Value | None = None, *, new_shape: tuple[int, ...] | None = None, node: Node) -> Var:
-    """The second input wins over the option; -1 is what is left."""
-
-    wanted = known(shape) if shape is not None else np.array(new_shape, np.int32)
+    """The second input wins over the option; -1 is what is left. Complex numbers stay pairs."""
+    pair = [2] if "complex" in node.outputs[0].dtype else []
+    given = np.array(new_shape, np.int32) if shape is None else shape
+    wanted = known(given)
     if wanted is None:
-        return mb.reshape(x=x, shape=shape)
-    sizes = [int(size) for size in wanted.reshape(-1)]
+        parts = [as_var(given), *([np.array(pair, np.int32)] if pair else [])]
+        return mb.reshape(x=x, shape=mb.concat(values=parts, axis=0) if pair else parts[0])
+    sizes = [int(size) for size in wanted.reshape(-1)] + pair
     if not sizes:
         return mb.squeeze(x=x) if len(x.shape) else x
     return reshaped(x, sizes)
@@ -37,17 +38,20 @@ def transpose(x: Var, perm: Array) -> Var:
 
 
 @translates("SQUEEZE")
-def squeeze(x: Var, *, squeeze_dims: tuple[int, ...] | None = None) -> Var:
+def squeeze(x: Var, *, squeeze_dims: tuple[int, ...] | None = None, node: Node) -> Var:
     """Without the named axes of size 1, or without all of them."""
 
-    return mb.squeeze(x=x, axes=[int(axis) for axis in squeeze_dims]) if squeeze_dims else mb.squeeze(x=x)
+    complex_ = "complex" in node.outputs[0].dtype
+    rank = len(x.shape) - complex_
+    axes = [int(axis) % rank for axis in squeeze_dims or ()] or [axis for axis in range(rank) if x.shape[axis] == 1]
+    return mb.squeeze(x=x, axes=axes) if axes else x
 
 
 @translates("EXPAND_DIMS")
-def expand_dims(x: Var, axis: int) -> Var:
+def expand_dims(x: Var, axis: int, *, node: Node) -> Var:
     """A new axis of size 1."""
-
-    return widened(x, axis)
+    is_complex = "complex" in node.outputs[0].dtype
+    return widened(x, axis - is_complex if axis < 0 else axis)
 
 
 @translates("CONCATENATION")
@@ -63,7 +67,7 @@ def concatenation(*values: Var, axis: int, fused_activation_function: str) -> Va
 def pack(*values: Var, axis: int, values_count: int) -> Var:
     """Along a new axis."""
 
-    return stacked(values, axis)
+    return as_numbers(lambda *items: stacked(items, axis), *values)
 
 
 @translates("UNPACK")
@@ -95,146 +99,33 @@ def split_v(x: Var, sizes: Array, axis: int, *, num_splits: int) -> tuple[Var, .
     return tuple(mb.split(x=x, split_sizes=parts, axis=axis))
 
 
-@translates("SLICE")
-def slice_(x: Var, begin: Array, size: Array) -> Var:
-    """From begin on; size -1 is to the end."""
-
-    starts, sizes = [int(item) for item in begin], [int(item) for item in size]
-    ends = [start + count if count >= 0 else 0 for start, count in zip(starts, sizes, strict=True)]
-    return mb.slice_by_index(x=x, begin=starts, end=ends, end_mask=[count < 0 for count in sizes])
-
-
-@dataclass(frozen=True)
-class _AxisSlice:
-    start: int
-    stop: int
-    step: int
-    from_begin: bool
-    to_end: bool
-    shrinks: bool
-
-
-_WHOLE = _AxisSlice(0, 0, 1, True, True, False)
-
-
-@translates("STRIDED_SLICE")
-def strided_slice(
-    x: Var,
-    begin: Array,
-    end: Array,
-    strides: Array,
-    *,
-    begin_mask: int,
-    end_mask: int,
-    ellipsis_mask: int,
-    new_axis_mask: int,
-    shrink_axis_mask: int,
-    offset: bool = False,
-) -> Var:
-    """As in TensorFlow. New axes and an ellipsis are written out before MIL sees them."""
-
-    axes: list[_AxisSlice] = []
-    new: list[int] = []
-    rank = len(x.shape)
-    named = len(begin) - new_axis_mask.bit_count() - ellipsis_mask.bit_count()
-    for index in range(len(begin)):
-        bit = 1 << index
-        if ellipsis_mask & bit:
-            axes += [_WHOLE] * (rank - named)
-        elif new_axis_mask & bit:
-            new.append(sum(not item.shrinks for item in axes) + len(new))
-        else:
-            start, stop, step = int(begin[index]), int(end[index]), int(strides[index])
-            if shrink_axis_mask & bit:
-                axes.append(_AxisSlice(start, start + 1, 1, False, start == -1, True))
-            else:
-                stop += start if offset else 0
-                axes.append(_AxisSlice(start, stop, step, bool(begin_mask & bit), bool(end_mask & bit), False))
-    axes += [_WHOLE] * (rank - len(axes))
-    result = mb.slice_by_index(
-        x=x,
-        begin=[item.start for item in axes],
-        end=[item.stop for item in axes],
-        stride=[item.step for item in axes],
-        begin_mask=[item.from_begin for item in axes],
-        end_mask=[item.to_end for item in axes],
-        squeeze_mask=[item.shrinks for item in axes],
-    )
-    return mb.expand_dims(x=result, axes=new) if new else result
-
-
-@translates("GATHER")
-def gather(x: Var, indices: Var, *, axis: int = 0, batch_dims: int = 0) -> Var:
-    """Slices of an axis at indices."""
-
-    return mb.gather(x=x, indices=indices, axis=axis, batch_dims=batch_dims)
-
-
-@translates("GATHER_ND")
-def gather_nd(x: Var, indices: Var) -> Var:
-    """Slices at tuples of indices."""
-
-    return mb.gather_nd(x=x, indices=indices)
-
-
 @translates("TILE")
-def tile(x: Var, multiples: Array) -> Var:
+def tile(x: Var, multiples: Value) -> Var:
     """Repeated along each axis."""
-
-    return mb.tile(x=x, reps=[int(count) for count in multiples])
+    times = known(multiples)
+    reps: Value = as_var(multiples) if times is None else np.array(times, np.int32)
+    return as_numbers(lambda x: mb.tile(x=x, reps=reps), x)
 
 
 @translates("REVERSE_V2")
 def reverse(x: Var, axes: Array) -> Var:
     """Backwards along axes."""
-
-    return mb.reverse(x=x, axes=[int(axis) for axis in axes.reshape(-1)])
+    chosen = [int(axis) % len(x.shape) for axis in axes.reshape(-1)]
+    return as_numbers(lambda x: mb.reverse(x=x, axes=chosen), x)
 
 
 @translates("BROADCAST_TO")
-def broadcast_to(x: Var, shape: Array) -> Var:
+def broadcast_to(x: Var, shape: Value) -> Var:
     """Repeated to a larger shape."""
-
-    wanted = [int(size) for size in shape]
-    given = [1] * (len(wanted) - len(x.shape)) + [int(size) for size in x.shape]
-    wide = x if len(x.shape) == len(wanted) else mb.reshape(x=x, shape=given)
-    return mb.tile(x=wide, reps=[new // old for new, old in zip(wanted, given, strict=True)])
-
-
-def _padded(x: Var, paddings: Array, mode: str, value: float = 0.0) -> Var:
-
-    amounts = [int(item) for item in paddings.reshape(-1)]
-    is_float = "fp" in dtype_of(x)
-    if mode == "constant":
-        fill = np.float32(value) if is_float else np.int32(value)
-        return mb.pad(x=x, pad=amounts, mode="constant", constant_val=fill)
-    return mb.pad(x=x, pad=amounts[-4:] if len(amounts) > 4 else amounts, mode=mode)
-
-
-@translates("PAD")
-def pad(x: Var, paddings: Array) -> Var:
-    """Zeros around it."""
-    return _padded(x, paddings, "constant")
-
-
-@translates("PADV2")
-def pad_v2(x: Var, paddings: Array, value: float) -> Var:
-    """A constant around it."""
-    return _padded(x, paddings, "constant", value)
-
-
-@translates("MIRROR_PAD")
-def mirror_pad(x: Var, paddings: Array, *, mode: str) -> Var:
-    """Reflected at the edge (REFLECT) or with the edge itself (SYMMETRIC), by picking rows of each axis."""
-
-    kind = {"REFLECT": "reflect", "SYMMETRIC": "symmetric"}.get(mode)
-    if kind is None:
-        raise UnsupportedError("unknown mode of padding", received=mode, supported="REFLECT, SYMMETRIC")
-    for axis, (before, after) in enumerate(paddings.tolist()):
-        if before or after:
-            rows = np.pad(np.arange(int(x.shape[axis])), (before, after), mode=kind)  # type: ignore[call-overload]
-            x = mb.gather(x=x, indices=rows.astype(np.int32), axis=axis)
-    return x
+    wanted = known(shape)
+    rank = int(shape.shape[0])
+    missing = rank - len(x.shape)
+    wide = mb.expand_dims(x=x, axes=list(range(missing))) if missing else x
+    if wanted is not None and all(isinstance(size, int | np.integer) for size in wide.shape):
+        reps: Value = np.array([int(new) // int(old) for new, old in zip(wanted, wide.shape, strict=True)], np.int32)
+    else:
+        reps = mb.floor_div(x=as_var(shape), y=mb.shape(x=wide))
+    return as_numbers(lambda x: mb.tile(x=x, reps=reps), wide)
 
 
 @translates("SHAPE")
@@ -244,18 +135,23 @@ def shape(x: Var, *, out_type: str = "") -> Value:
 
 
 @translates("FILL")
-def fill(sizes: Array, value: Var) -> Var:
+def fill(sizes: Value, value: Value) -> Value:
     """One value everywhere."""
-
-    constant = known(value)
-    wanted = [int(size) for size in sizes]
-    if constant is not None:
-        return np.full(wanted, constant)  # type: ignore[return-value]
-    return mb.tile(x=mb.reshape(x=value, shape=[1] * len(wanted)), reps=wanted)
+    constant, wanted = known(value), known(sizes)
+    if wanted is not None:
+        lengths = [int(size) for size in wanted.reshape(-1)]
+        if constant is not None:
+            return np.full(lengths, constant.reshape(()))
+        single = mb.reshape(x=as_var(value), shape=[1] * len(lengths))
+        return as_numbers(lambda x: mb.tile(x=x, reps=lengths), single)
+    single = mb.reshape(x=as_var(value), shape=[1] * int(sizes.shape[0]))
+    return as_numbers(lambda x: mb.tile(x=x, reps=as_var(sizes)), single)
 
 
 @translates("ZEROS_LIKE")
-def zeros_like(x: Var) -> Var:
+def zeros_like(x: Var) -> Value:
     """Zeros."""
-
-    return mb.fill_like(ref_tensor=x, value=np.float32(0) if "fp" in dtype_of(x) else np.int32(0))
+    if all(isinstance(size, int | np.integer) for size in x.shape):
+        kind = {"fp32": np.float32, "fp16": np.float16, "bool": np.bool_}.get(dtype_of(x), np.int32)
+        return np.zeros([int(size) for size in x.shape], kind)
+    return as_numbers(lambda x: mb.fill_like(ref_tensor=x, value=like(x, 0)), x)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from harness.errors import UnsupportedError
+from harness.frontends import space
 from harness.frontends.builder import mb
 from harness.frontends.dispatch import Array, Var
 from harness.frontends.tflite.layout import channels_first, channels_last
@@ -53,6 +54,20 @@ def average_pool_2d(
     return fused(channels_last(result), fused_activation_function)
 
 
+@translates("L2_POOL_2D")
+def l2_pool_2d(
+    x: Var, *, padding: str, stride_w: int, stride_h: int, filter_width: int, filter_height: int,
+    fused_activation_function: str,
+) -> Var:  # fmt: skip
+    """Root of the mean of squares of each window, without what SAME pads."""
+    squares = mb.square(x=channels_first(x))
+    means = _pooled(
+        "avg_pool", squares, padding, [filter_height, filter_width], [stride_h, stride_w],
+        exclude_padding_from_average=True,
+    )  # fmt: skip
+    return fused(channels_last(mb.sqrt(x=means)), fused_activation_function)
+
+
 @translates("RESIZE_BILINEAR")
 def resize_bilinear(x: Var, size: Array, *, align_corners: bool, half_pixel_centers: bool) -> Var:
     """MIL's STRICT_ALIGN_CORNERS, UNALIGN_CORNERS and DEFAULT are align-corners, half-pixel and asymmetric."""
@@ -91,15 +106,13 @@ def resize_nearest_neighbor(x: Var, size: Array, *, align_corners: bool, half_pi
 @translates("SPACE_TO_DEPTH")
 def space_to_depth(x: Var, *, block_size: int) -> Var:
     """TensorFlow's order of channels, which is MIL's."""
-
-    return channels_last(mb.space_to_depth(x=channels_first(x), block_size=block_size))
+    return channels_last(space.space_to_depth(channels_first(x), blocksize=block_size))
 
 
 @translates("DEPTH_TO_SPACE")
 def depth_to_space(x: Var, *, block_size: int) -> Var:
     """TensorFlow's order of channels, which is MIL's."""
-
-    return channels_last(mb.depth_to_space(x=channels_first(x), block_size=block_size))
+    return channels_last(space.depth_to_space(channels_first(x), blocksize=block_size))
 
 
 @translates("LOCAL_RESPONSE_NORMALIZATION")

@@ -6,9 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from harness.frontends.builder import mb
+from harness.frontends.builder import dtype_of, mb
 from harness.frontends.dispatch import Array, Var
+from harness.frontends.integers import INTEGERS, truncated_quotient, wrapped
+from harness.frontends.padding import fixed_size
+from harness.frontends.selection import as_numbers, where
+from harness.frontends.tflite.node import Node
 from harness.frontends.tflite.registry import translates
+from harness.frontends.tflite.types import computed_type
 
 _REDUCTIONS = {
     "MEAN": "reduce_mean", "SUM": "reduce_sum", "REDUCE_MAX": "reduce_max", "REDUCE_MIN": "reduce_min",
@@ -17,15 +22,23 @@ _REDUCTIONS = {
 
 
 def _reduction(mil_name: str) -> Callable[..., Var]:
-    def reduce(x: Var, axes: Array, *, keep_dims: bool) -> Var:
-
-        chosen = sorted({int(axis) % len(x.shape) for axis in axes.reshape(-1)})
+    def reduce(x: Var, axes: Array, *, keep_dims: bool, node: Node) -> Var:
+        chosen = _axes(x, axes)
         if not chosen:
             return x
+        dtype = computed_type(node.inputs[0])
+        if mil_name == "reduce_mean" and dtype in INTEGERS:
+            total = mb.reduce_sum(x=x, axes=chosen, keep_dims=keep_dims)
+            count = int(np.prod([fixed_size(x.shape[axis]) for axis in chosen]))
+            return wrapped(truncated_quotient(total, np.array(count, np.int32), is_signed=True), dtype)
         result: Var = getattr(mb, mil_name)(x=x, axes=chosen, keep_dims=keep_dims)
-        return result
+        return wrapped(result, dtype) if mil_name in ("reduce_sum", "reduce_prod") else result
 
     return reduce
+
+
+def _axes(x: Var, axes: Array) -> list[int]:
+    return sorted({int(axis) % len(x.shape) for axis in axes.reshape(-1)})
 
 
 for _operator, _mil_name in _REDUCTIONS.items():
@@ -33,8 +46,9 @@ for _operator, _mil_name in _REDUCTIONS.items():
 
 
 def _any_or_all(x: Var, axes: Array, keep_dims: bool, mil_name: str) -> Var:
-
-    chosen = sorted({int(axis) % len(x.shape) for axis in axes.reshape(-1)})
+    chosen = _axes(x, axes)
+    if not chosen:
+        return x
     reduced = getattr(mb, mil_name)(x=mb.cast(x=x, dtype="int32"), axes=chosen, keep_dims=keep_dims)
     return mb.cast(x=reduced, dtype="bool")
 
@@ -51,18 +65,21 @@ def reduce_all(x: Var, axes: Array, *, keep_dims: bool) -> Var:
     return _any_or_all(x, axes, keep_dims, "reduce_min")
 
 
+def _extreme(mil_name: str, x: Var, axis: int) -> Var:
+    numbers = mb.cast(x=x, dtype="int32") if dtype_of(x) == "bool" else x
+    return getattr(mb, mil_name)(x=numbers, axis=axis % len(x.shape), keep_dims=False)
+
+
 @translates("ARG_MAX")
 def arg_max(x: Var, axis: int, *, output_type: str = "") -> Var:
     """The first greatest."""
-
-    return mb.reduce_argmax(x=x, axis=axis, keep_dims=False)
+    return _extreme("reduce_argmax", x, axis)
 
 
 @translates("ARG_MIN")
 def arg_min(x: Var, axis: int, *, output_type: str = "") -> Var:
     """The first least."""
-
-    return mb.reduce_argmin(x=x, axis=axis, keep_dims=False)
+    return _extreme("reduce_argmin", x, axis)
 
 
 @translates("CUMSUM")
@@ -90,12 +107,11 @@ def batch_matmul(
 
 
 @translates("ONE_HOT")
-def one_hot(indices: Var, depth: int, on: Array, off: Array, *, axis: int = -1) -> Var:
-    """``on`` where the index along ``axis`` is the value."""
-
-    kind = np.float32 if on.dtype.kind == "f" else np.int32
-    result: Var = mb.one_hot(
-        indices=indices, one_hot_vector_size=depth, axis=axis,
-        on_value=kind(on.reshape(()).item()), off_value=kind(off.reshape(()).item()),
-    )  # fmt: skip
-    return mb.cast(x=result, dtype="bool") if on.dtype.kind == "b" else result
+def one_hot(indices: Var, depth: int, on: Var, off: Var, *, axis: int = -1) -> Var:
+    """``on`` where the index along the new axis is the value, else ``off``."""
+    rank = len(indices.shape) + 1
+    place = axis % rank
+    numbers = np.arange(depth, dtype=np.int32).reshape([-1 if other == place else 1 for other in range(rank)])
+    is_hot = mb.equal(x=mb.expand_dims(x=indices, axes=[place]), y=numbers)
+    values = [mb.reshape(x=value, shape=[1] * rank) for value in (on, off)]
+    return as_numbers(lambda on, off: where(is_hot, on, off), *values)
