@@ -130,10 +130,46 @@ LIMITATIONS: tuple[Limitation, ...] = (
     ),
     Limitation(
         "frontends.tflite",
-        "operators without a translation",
+        "MULTINOMIAL, RANDOM_STANDARD_NORMAL, RANDOM_UNIFORM",
         "unsupported",
-        "recurrent layers, control flow subgraphs and most integer-only operators are not translated yet; all that "
-        "stands in the way of a model is told before conversion, by operator",
+        "a random result cannot be compared with a reference",
+    ),
+    Limitation(
+        "frontends.tflite",
+        "HASHTABLE, HASHTABLE_FIND, HASHTABLE_IMPORT, HASHTABLE_SIZE, SKIP_GRAM",
+        "unsupported",
+        "ML Programs do not compute with strings: TFLite's kernels know tables of strings to int64 and back only "
+        "(kernels/hashtable.cc), and skip-grams of texts",
+    ),
+    Limitation(
+        "frontends.tflite",
+        "LSH_PROJECTION",
+        "unsupported",
+        "it hashes the bytes of its inputs (FarmHash of 64 bits), which MIL's int32 does not hold",
+    ),
+    Limitation(
+        "frontends.tflite",
+        "CONCAT_EMBEDDINGS",
+        "unsupported",
+        "TensorFlow Lite has no kernel of it either: it is a name in the schema",
+    ),
+    Limitation(
+        "frontends.tflite",
+        "DELEGATE",
+        "unsupported",
+        "stands for what a delegate has taken over in a running interpreter, and is never written into a file",
+    ),
+    Limitation(
+        "frontends.tflite",
+        "BITCAST between floats and integers",
+        "unsupported",
+        "MIL has no operation on the bits of a float; constants are read anew",
+    ),
+    Limitation(
+        "frontends.tflite",
+        "64-bit integers",
+        "inexact",
+        "MIL computes with int32: constants beyond 32 bits are clipped, which is what slices to the end need",
     ),
     Limitation(
         "frontends.tflite",

@@ -197,8 +197,40 @@ def transpose_conv(
     return _transposed(operands, size[1:3], padding, [stride_h, stride_w])
 
 
-def _transposed(operands: _Operands, size: Sequence[int], padding: str, strides: list[int]) -> Var:
-    first, kernel, bias = operands.x, transposed_weight(operands.weight, (3, 0, 1, 2)), operands.bias
+@translates("CONV_3D_TRANSPOSE")
+def conv_3d_transpose(
+    output_shape: Array,
+    weight: Value,
+    x: Var,
+    bias: Value | None = None,
+    *,
+    padding: str,
+    stride_d: int,
+    stride_w: int,
+    stride_h: int,
+    fused_activation_function: str,
+    dilation_d_factor: int,
+    dilation_w_factor: int,
+    dilation_h_factor: int,
+    node: Node,
+) -> Var:
+    """x (N, D, H, W, C_in), weight (D, H, W, C_out, C_in); the gradient of a convolution of ``output_shape``."""
+    if (dilation_d_factor, dilation_h_factor, dilation_w_factor) != (1, 1, 1):
+        raise UnsupportedError("its kernel wants no dilation", received=node)
+    size = [int(item) for item in output_shape]
+    operands = _operands(x, weight, bias, node, fused_activation_function, x_index=2)
+    return _transposed(operands, size[1:4], padding, [stride_d, stride_h, stride_w], (4, 3, 0, 1, 2))
+
+
+def _transposed(
+    operands: _Operands,
+    size: Sequence[int],
+    padding: str,
+    strides: list[int],
+    perm: tuple[int, ...] = (3, 0, 1, 2),
+) -> Var:
+    """``perm`` makes the weight (C_in, C_out, *D)."""
+    first, kernel, bias = operands.x, transposed_weight(operands.weight, perm), operands.bias
     pads: list[int] = []
     for given, extent, stride, wanted in zip(first.shape[2:], kernel.shape[2:], strides, size, strict=True):
         surplus = (int(given) - 1) * stride + int(extent) - wanted
@@ -221,7 +253,7 @@ def _transposed(operands: _Operands, size: Sequence[int], padding: str, strides:
         tail = [value for part, whole in zip(inner, size, strict=True) for value in (0, whole - part)]
         result = mb.pad(x=result, pad=[0, 0, 0, 0, *tail], mode="constant", constant_val=np.float32(0))
         if bias is not None:
-            result = mb.add(x=result, y=bias.reshape(1, -1, 1, 1))
+            result = mb.add(x=result, y=bias.reshape([1, -1, *([1] * len(size))]))
     else:
         result = mb.conv_transpose(
             x=first, weight=kernel, strides=strides, pad_type="custom", pad=pads, output_shape=shape, **keywords
