@@ -19,6 +19,9 @@ FORMATS = {
     ".onnx": "onnx", ".mlpackage": "mlpackage", ".mlmodel": "mlmodel",
 }  # fmt: skip
 
+# Those that may have several ways of being called.
+SIGNED = ("tflite", "saved_model")
+
 
 @dataclass(frozen=True)
 class Tolerance:
@@ -50,7 +53,8 @@ class ModelCase:
     ``build`` returns a Keras model (or any trackable with one serving function); a case without it is
     a file at ``source`` in ``format`` (keras, h5, saved_model, frozen_graph, tflite, onnx, mlpackage,
     mlmodel). ``inputs`` returns arrays by input name, or in the order of the model's inputs.
-    ``trust`` lets the file run code of its own (Keras Lambda layers, unsafe deserialisation).
+    ``signature`` names one of several ways of calling the file. ``trust`` lets the file run code of its own (Keras
+    Lambda layers, unsafe deserialisation).
     """
 
     name: str
@@ -61,11 +65,19 @@ class ModelCase:
     tolerance: Tolerance = DEFAULT_TOLERANCE
     description: str = ""
     trust: bool = False
+    signature: str | None = None
     files: tuple[Path, ...] = field(default=())
 
+    @property
+    def argument(self) -> str:
+        """What ``find_case`` finds it by."""
+        if self.source is None:
+            return self.name
+        return str(self.source) if self.signature is None else f"{self.source}@{self.signature}"
+
     def content_hash(self) -> str:
-        """SHA-256 of everything that the model is made of: its source files and weights."""
-        digest = hashlib.sha256()
+        """SHA-256 of everything that the model is made of: its source files and weights, and the signature."""
+        digest = hashlib.sha256((self.signature or "").encode())
         for path in self._content():
             digest.update(path.name.encode())
             with path.open("rb") as file:
@@ -82,13 +94,19 @@ class ModelCase:
         return [*own, *self.files]
 
 
-def case_from_file(path: Path, *, trust: bool = False, tolerance: Tolerance = DEFAULT_TOLERANCE) -> ModelCase:
-    """A user's own model. Raises ModelFileError where there is none, or of no known format."""
+def case_from_file(
+    path: Path, *, trust: bool = False, tolerance: Tolerance = DEFAULT_TOLERANCE, signature: str | None = None
+) -> ModelCase:
+    """A user's own model. Raises ModelFileError where there is none, or of no known format, and UsageError for a
+    signature of a format that has none."""
     if not path.exists():
         raise ModelFileError(f"there is no model at {path}", remedy="Check the path")
+    format_ = _format_of(path)
+    if signature is not None and format_ not in SIGNED:
+        raise UsageError(f"a model of the format {format_} has no signatures", received=signature, supported=SIGNED)
     return ModelCase(
-        name=path.stem, source=path.resolve(), format=_format_of(path), trust=trust, tolerance=tolerance,
-        description=f"a user's file, {path.name}",
+        name=path.stem if signature is None else f"{path.stem}@{signature}", source=path.resolve(), format=format_,
+        trust=trust, tolerance=tolerance, description=f"a user's file, {path.name}", signature=signature,
     )  # fmt: skip
 
 
@@ -141,10 +159,13 @@ def load_case(path: Path) -> ModelCase:
 
 
 def find_case(name: str, folder: Path, *, trust: bool = False) -> ModelCase:
-    """A case by its name in ``folder``, or by the path of a file."""
+    """A case by its name in ``folder``, or by the path of a file: ``PATH``, or ``PATH@SIGNATURE``."""
     cases = discover(folder) if folder.is_dir() else {}
     if name in cases:
         return cases[name]
+    path, at, signature = name.rpartition("@")
+    if at and not Path(name).exists() and Path(path).exists():
+        return case_from_file(Path(path), trust=trust, signature=signature)
     if Path(name).exists() or Path(name).suffix or "/" in name:
         return case_from_file(Path(name), trust=trust)
     raise UnknownNameError(f"there is no model {name!r}", supported=[*cases, "the path of a model file"])

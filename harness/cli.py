@@ -109,7 +109,7 @@ def run(
 
 @app.command()
 def convert(
-    model: Annotated[str, typer.Argument(help="A name from models/, or a model file.")],
+    model: Annotated[str, typer.Argument(help="A name from models/, or a model file (FILE@SIGNATURE).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The package to write (.mlpackage).")],
     route: Annotated[str, typer.Option(help="Conversion route.")] = "native",
     precision: Annotated[str, typer.Option(help="float32 or float16.")] = "float16",
@@ -315,7 +315,7 @@ def _information(plan: Plan) -> RunInfo:
         seed=plan.seed,
         cells=tuple(cell.key for cell in cells(plan)),
         options={
-            "models": [str(case.source) if case.source else case.name for case in plan.cases],
+            "models": [case.argument for case in plan.cases],
             "routes": list(plan.routes),
             "precisions": list(plan.precisions),
             "runtimes": list(plan.runtimes),

@@ -45,7 +45,8 @@ class PreparedModel:
         if isinstance(self.source, FrozenGraph):
             return load_frozen(self.source)
         assert isinstance(self.source, SourceFile)
-        artifact = Artifact(self.source.path, self.source.format)
+        chosen = {} if self.source.signature is None else {"signature": self.source.signature}
+        artifact = Artifact(self.source.path, self.source.format, provenance=chosen)
         runtime = OnnxRuntime() if self.source.format == "onnx" else TFLiteRuntime()
         return runtime.load(artifact, "CPU", "float32")
 
@@ -80,7 +81,7 @@ def _open(case: ModelCase) -> SourceModel | SourceFile:
     if case.format == "onnx" and case.source is not None:
         return open_onnx(case.source, case.name)
     if case.format == "tflite" and case.source is not None:
-        return open_tflite(case.source, case.name)
+        return open_tflite(case.source, case.name, case.signature)
     return open_model(case)
 
 

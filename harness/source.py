@@ -24,10 +24,14 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A model file that routes read themselves. Inputs and outputs have the file's own names."""
+    """A model file that routes read themselves. Inputs and outputs have the file's own names.
+
+    ``signature`` names one of several ways of calling it.
+    """
 
     name: str
     path: Path
     format: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    signature: str | None = None

@@ -38,7 +38,7 @@ class TFLiteRoute(Route):
         """Write an ``.mlpackage``, whole or not at all. Raises ConversionError or UnsupportedError."""
         target = self.minimum_deployment_target
         if isinstance(source, SourceFile):
-            artifact = convert_tflite(source.path, precision, destination, target=target)
+            artifact = convert_tflite(source.path, precision, destination, target=target, signature=source.signature)
         else:
             artifact = convert_tflite(tflite_from_tensorflow(source), precision, destination, target=target)
             artifact = replace(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.case import ModelCase
-from harness.errors import ModelFileError, UsageError
+from harness.errors import ModelFileError, UnknownNameError, UsageError
 from harness.quiet import quiet_imports
 from harness.runtimes import model_safety
 from harness.runtimes.tensorflow_graph import SourceModel, clean_names, import_tensorflow, require_rank, tensor_spec
@@ -146,12 +146,18 @@ def _open_saved_model(case: ModelCase, path: Path) -> SourceModel:
             remedy="Save the model anew",
         ) from error
     signatures = dict(getattr(loaded, "signatures", {}))
+    if case.signature is not None:
+        if case.signature not in signatures:
+            raise UnknownNameError(
+                f"SavedModel {path} has no signature {case.signature!r}", supported=sorted(signatures) or "none at all"
+            )
+        return _from_concrete(case, signatures[case.signature], loaded, str(path), case.trust)
     if SERVING not in signatures and len(signatures) != 1:
         raise ModelFileError(
             f"SavedModel {path} does not say which of its functions serves",
             received=sorted(signatures) or "no signatures",
             supported=f"a signature named {SERVING}, or a single one",
-            remedy="Save it with signatures=",
+            remedy="Save it with signatures=, or name one: MODEL@SIGNATURE",
         )
     function = signatures.get(SERVING) or next(iter(signatures.values()))
     return _from_concrete(case, function, loaded, str(path), case.trust)

@@ -13,6 +13,7 @@ import numpy as np
 from harness.artifact import Artifact
 from harness.errors import InputError, PackageError, PredictionError
 from harness.frontends.tflite.convert import spec_of
+from harness.frontends.tflite.graph import Signature
 from harness.frontends.tflite.reader import read_graph
 from harness.runtimes.base import LoadedModel, Runtime
 from harness.runtimes.model_safety import first_line
@@ -34,46 +35,51 @@ class TFLiteRuntime(Runtime):
         """See Runtime.load."""
         if artifact.format not in self.formats:
             raise PackageError(f"{artifact.path} is no TFLite model", received=artifact.format, supported=self.formats)
-        return _Interpreter(artifact.path)
+        return _Interpreter(artifact.path, artifact.provenance.get("signature"))
 
 
-def open_tflite(path: Path, name: str) -> SourceFile:
-    """A ``.tflite`` file as a source, with the names of its serving signature. Raises ModelFileError."""
-    inputs, outputs = _specs(path)
-    return SourceFile(name, path, "tflite", tuple(inputs.values()), tuple(outputs.values()))
+def open_tflite(path: Path, name: str, signature: str | None = None) -> SourceFile:
+    """A ``.tflite`` file as a source, with the names of a signature, or of the serving one. Raises ModelFileError, and
+    UnknownNameError for a signature that it has not."""
+    _, inputs, outputs = _interface(path, signature)
+    return SourceFile(name, path, "tflite", tuple(inputs.values()), tuple(outputs.values()), signature)
 
 
-def _specs(path: Path) -> tuple[dict[int, TensorSpec], dict[int, TensorSpec]]:
-    """Inputs and outputs by the index of their tensor."""
+def _interface(path: Path, signature: str | None) -> tuple[Signature, dict[int, TensorSpec], dict[int, TensorSpec]]:
+    """What is called, and its inputs and outputs by the index of their tensor."""
     graph = read_graph(path)
-    interface = graph.interface()
+    interface = graph.interface(signature)
     tensors = graph.subgraphs[interface.subgraph].tensors
     inputs = {index: spec_of(tensors[index], name) for name, index in interface.inputs.items()}
-    return inputs, {index: spec_of(tensors[index], name) for name, index in interface.outputs.items()}
+    return interface, inputs, {index: spec_of(tensors[index], name) for name, index in interface.outputs.items()}
 
 
 class _Interpreter(LoadedModel):
-    def __init__(self, path: Path) -> None:
-        self._inputs, self._outputs = _specs(path)
+    def __init__(self, path: Path, signature: str | None) -> None:
+        self._interface, self._inputs, self._outputs = _interface(path, signature)
         self._name = path.name
-        self._interpreter = _loaded(path)
+        is_flexible = any(spec.is_flexible for spec in self._inputs.values())
+        self._interpreter = _loaded(path, is_allocated=not is_flexible)  # else when the shapes are known
         self._lock = threading.Lock()
 
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by the signature's names."""
         check_inputs(tuple(self._inputs.values()), inputs, self._name)
+        arrays: dict[int, Array] = {}
+        for index, spec in self._inputs.items():
+            array = np.asarray(inputs[spec.name])
+            if not np.can_cast(array.dtype, spec.dtype, casting="same_kind"):
+                raise InputError(
+                    f"input {spec.name!r} of {self._name} has the wrong type",
+                    received=array.dtype,
+                    supported=spec.dtype,
+                )
+            arrays[index] = array.astype(spec.dtype, copy=False)
         with self._lock:
             try:
-                arrays = {}
-                for index, spec in self._inputs.items():
-                    array = np.asarray(inputs[spec.name])
-                    if not np.can_cast(array.dtype, spec.dtype, casting="same_kind"):
-                        raise InputError(
-                            f"input {spec.name!r} of {self._name} has the wrong type",
-                            received=array.dtype,
-                            supported=spec.dtype,
-                        )
-                    arrays[index] = array.astype(spec.dtype, copy=False)
+                if self._interface.subgraph != 0:
+                    runner = self._interpreter.get_signature_runner(self._interface.name)
+                    return dict(runner(**{self._inputs[index].name: array for index, array in arrays.items()}))
                 # Allocation forgets what inputs held: all are resized before any is set.
                 if any(spec.is_flexible for spec in self._inputs.values()):
                     for index, array in arrays.items():
@@ -88,9 +94,9 @@ class _Interpreter(LoadedModel):
                 raise PredictionError(f"the interpreter failed on {self._name}", received=first_line(error)) from error
 
 
-def _loaded(path: Path) -> Any:
-    """An interpreter with its tensors allocated: reference kernels; where there is none of an operator, the kernels
-    that execute without a delegate. Raises PredictionError."""
+def _loaded(path: Path, *, is_allocated: bool) -> Any:
+    """An interpreter with reference kernels; where there is none of an operator, the kernels that execute without a
+    delegate. Raises PredictionError."""
     tf = import_tensorflow()
     resolvers = tf.lite.experimental.OpResolverType
     failure: Exception | None = None
@@ -99,7 +105,8 @@ def _loaded(path: Path) -> Any:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 interpreter = tf.lite.Interpreter(model_path=str(path), experimental_op_resolver_type=resolver)
-            interpreter.allocate_tensors()
+            if is_allocated:
+                interpreter.allocate_tensors()
             return interpreter
         except (ValueError, RuntimeError) as error:
             failure = error

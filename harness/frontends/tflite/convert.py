@@ -31,6 +31,7 @@ from harness.frontends.tflite.quantization import (
 )
 from harness.frontends.tflite.reader import read_graph
 from harness.frontends.tflite.registry import TRANSLATIONS
+from harness.frontends.tflite.sizes import remember_sizes
 from harness.frontends.tflite.verify import called_subgraphs
 from harness.memory import collection_paused
 from harness.quiet import quiet_conversion
@@ -189,6 +190,7 @@ class Converter:
             results = translation.call(
                 inputs, options, node, str(node), lambda index: scope.materialize(str(operator.inputs[index]))
             )
+            remember_sizes(operator.name, inputs, options, results)
         else:
             operands = rewritten.inputs
             results = translation.call(

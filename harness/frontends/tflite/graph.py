@@ -151,7 +151,7 @@ class TFLiteGraph:
         if by_name and SERVING not in by_name:
             raise UnknownNameError(
                 f"model {self.name} does not say which of its signatures serves", supported=sorted(by_name),
-                remedy="Name one of them",
+                remedy="Name one of them: MODEL@SIGNATURE",
             )  # fmt: skip
         if by_name:
             return by_name[SERVING]

@@ -8,9 +8,11 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import numpy as np
 
+from harness.errors import UnsupportedError
 from harness.frontends.builder import mb
 from harness.frontends.dispatch import Array, Value, Var
 
@@ -74,6 +76,17 @@ def is_reshape(shape: Sequence[object], order: Sequence[int]) -> bool:
 def is_known(size: object) -> bool:
     """Whether a size is a number when the model is converted."""
     return isinstance(size, int | np.integer)
+
+
+def sizes(shape: Value) -> list[Any]:
+    """The sizes that a vector holds: numbers, or expressions of sizes that are not known yet."""
+    constant = known(shape)
+    if constant is not None:
+        return [int(size) for size in constant.reshape(-1)]
+    assert not isinstance(shape, np.ndarray)
+    if shape.sym_val is None:
+        raise UnsupportedError("a size must follow from the shapes of inputs", received="one that is computed")
+    return [int(size) if is_known(size) else size for size in np.asarray(shape.sym_val).reshape(-1)]
 
 
 def twin(x: Value) -> Var | None:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.artifact import Artifact
 from harness.errors import HarnessError
 from harness.frontends.tflite.convert import convert_tflite
 from harness.frontends.tflite.graph import Signature, TFLiteGraph
@@ -27,6 +28,7 @@ from harness.frontends.tflite.reader import parse_graph
 from harness.inspection import count_operations
 from harness.quiet import quiet_imports
 from harness.runtimes import portable
+from harness.runtimes.tflite import TFLiteRuntime
 
 TOLERANCE = 1e-3  # of each output's range
 _LEAST_RANGE = 1e-4  # smaller outputs, such as a sigmoid's that is off, are compared as if they had this
@@ -68,37 +70,6 @@ def with_builtin_operators(content: bytes) -> bytes:
     builder = flatbuffers.Builder(len(content))
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
-
-
-class Interpreter:
-    """Reference kernels, no delegates; called with a signature's inputs by name."""
-
-    def __init__(self, content: bytes, interface: Signature) -> None:
-        with quiet_imports():
-            import tensorflow as tf
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            self._interpreter = tf.lite.Interpreter(
-                model_content=with_builtin_operators(content),
-                experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_REF,
-            )
-        self._interface = interface
-
-    def predict(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Outputs by name."""
-        details = {item["index"]: item for item in self._interpreter.get_input_details()}
-        if self._interface.subgraph:
-            runner = self._interpreter.get_signature_runner(self._interface.name)
-            return dict(runner(**inputs))
-        for name, index in self._interface.inputs.items():
-            if details[index]["shape"].tolist() != list(inputs[name].shape):
-                self._interpreter.resize_tensor_input(index, inputs[name].shape)
-        self._interpreter.allocate_tensors()
-        self._interpreter.reset_all_variables()
-        for name, index in self._interface.inputs.items():
-            self._interpreter.set_tensor(index, inputs[name])
-        self._interpreter.invoke()
-        return {name: self._interpreter.get_tensor(index) for name, index in self._interface.outputs.items()}
 
 
 def sensible_inputs(graph: TFLiteGraph, interface: Signature, seed: int = 5) -> Iterator[dict[str, Any]]:
@@ -180,7 +151,11 @@ def check_file(path: Path, precision: str = "float32", signature: str | None = N
         operations = count_operations(artifact.path)
         row.update(package=artifact.size_bytes, operations=operations.total(), transposes=operations["transpose"])
         row["warnings"] = [str(item.message) for item in caught if "harness" in type(item.message).__module__]
-        interpreter, model = Interpreter(content, interface), portable.load(artifact.path)
+        known = Path(folder, "known.tflite")
+        known.write_bytes(with_builtin_operators(content))
+        chosen = {} if signature is None else {"signature": signature}
+        interpreter = TFLiteRuntime().load(Artifact(known, "tflite", provenance=chosen), "CPU", precision)
+        model = portable.load(artifact.path)
         row["differences"] = dict.fromkeys(interface.outputs, 0.0)
         for inputs in sensible_inputs(graph, interface):
             expected = interpreter.predict(inputs)

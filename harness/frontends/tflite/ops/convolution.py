@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,9 @@ from harness.frontends.dispatch import Array, Value, Var
 from harness.frontends.tflite.layout import (
     channels_first,
     channels_last,
+    is_known,
     known,
+    sizes,
     transposed_weight,
     twin,
     unfolded_weight,
@@ -179,7 +182,7 @@ def conv_3d(
 
 @translates("TRANSPOSE_CONV")
 def transpose_conv(
-    output_shape: Array,
+    output_shape: Value,
     weight: Value,
     x: Var,
     bias: Value | None = None,
@@ -192,14 +195,13 @@ def transpose_conv(
     node: Node,
 ) -> Var:
     """x (N, H, W, C_in), weight (C_out, H, W, C_in); the gradient of a convolution of ``output_shape``."""
-    size = [int(item) for item in output_shape]
     operands = _operands(x, weight, bias, node, fused_activation_function, x_index=2)
-    return _transposed(operands, size[1:3], padding, [stride_h, stride_w])
+    return _transposed(operands, sizes(output_shape)[1:3], padding, [stride_h, stride_w])
 
 
 @translates("CONV_3D_TRANSPOSE")
 def conv_3d_transpose(
-    output_shape: Array,
+    output_shape: Value,
     weight: Value,
     x: Var,
     bias: Value | None = None,
@@ -217,47 +219,42 @@ def conv_3d_transpose(
     """x (N, D, H, W, C_in), weight (D, H, W, C_out, C_in); the gradient of a convolution of ``output_shape``."""
     if (dilation_d_factor, dilation_h_factor, dilation_w_factor) != (1, 1, 1):
         raise UnsupportedError("its kernel wants no dilation", received=node)
-    size = [int(item) for item in output_shape]
     operands = _operands(x, weight, bias, node, fused_activation_function, x_index=2)
-    return _transposed(operands, size[1:4], padding, [stride_d, stride_h, stride_w], (4, 3, 0, 1, 2))
+    return _transposed(operands, sizes(output_shape)[1:4], padding, [stride_d, stride_h, stride_w], (4, 3, 0, 1, 2))
 
 
 def _transposed(
     operands: _Operands,
-    size: Sequence[int],
+    size: Sequence[Any],
     padding: str,
     strides: list[int],
     perm: tuple[int, ...] = (3, 0, 1, 2),
 ) -> Var:
-    """``perm`` makes the weight (C_in, C_out, *D)."""
+    """``perm`` makes the weight (C_in, C_out, *D); ``size``: places of the result, which may depend on x's own."""
     first, kernel, bias = operands.x, transposed_weight(operands.weight, perm), operands.bias
     pads: list[int] = []
     for given, extent, stride, wanted in zip(first.shape[2:], kernel.shape[2:], strides, size, strict=True):
-        surplus = (int(given) - 1) * stride + int(extent) - wanted
+        surplus = (given - 1) * stride + int(extent) - wanted
+        if not is_known(surplus) and not surplus.is_Integer:
+            raise UnsupportedError(
+                "the result's size must follow from the image's", received=f"{wanted} from {given}, stride {stride}"
+            )
+        surplus = int(surplus)
         begin = max(surplus, 0) // 2 if padding == "SAME" else 0
         pads += [begin, surplus - begin]
-    extra = [max(-pad, 0) for pad in pads[1::2]]
-    keywords = {} if bias is None else {"bias": bias}
-    shape = [int(first.shape[0]), int(kernel.shape[1]), *size]
-    if any(extra):
-        # What lies beyond the full result holds the bias alone.
-        full = [(int(given) - 1) * stride + int(extent) - pad for given, extent, stride, pad in zip(
-            first.shape[2:], kernel.shape[2:], strides, pads[0::2], strict=True)]  # fmt: skip
-        inner = [min(a, b) for a, b in zip(full, size, strict=True)]
-        pads = [value for pad, (whole, part) in zip(pads[0::2], zip(full, inner, strict=True), strict=True)
-                for value in (pad, whole - part)]  # fmt: skip
-        result = mb.conv_transpose(
-            x=first, weight=kernel, strides=strides, pad_type="custom", pad=pads,
-            output_shape=[*shape[:2], *inner],
-        )  # fmt: skip
-        tail = [value for part, whole in zip(inner, size, strict=True) for value in (0, whole - part)]
+    # What lies beyond the full result holds the bias alone.
+    beyond = [max(-pad, 0) for pad in pads[1::2]]
+    keywords: dict[str, Any] = {} if bias is None or any(beyond) else {"bias": bias}
+    inner = [wanted - more for wanted, more in zip(size, beyond, strict=True)]
+    if all(is_known(item) for item in (first.shape[0], *inner)):
+        keywords["output_shape"] = [int(first.shape[0]), int(kernel.shape[1]), *(int(item) for item in inner)]
+    pads = [max(pad, 0) for pad in pads]
+    result = mb.conv_transpose(x=first, weight=kernel, strides=strides, pad_type="custom", pad=pads, **keywords)
+    if any(beyond):
+        tail = [value for more in beyond for value in (0, more)]
         result = mb.pad(x=result, pad=[0, 0, 0, 0, *tail], mode="constant", constant_val=np.float32(0))
         if bias is not None:
             result = mb.add(x=result, y=bias.reshape([1, -1, *([1] * len(size))]))
-    else:
-        result = mb.conv_transpose(
-            x=first, weight=kernel, strides=strides, pad_type="custom", pad=pads, output_shape=shape, **keywords
-        )
     return operands.finished(result)
 
 

@@ -7,8 +7,8 @@ import numpy as np
 from harness.errors import UnsupportedError
 from harness.frontends import space
 from harness.frontends.builder import mb
-from harness.frontends.dispatch import Array, Var
-from harness.frontends.tflite.layout import channels_first, channels_last
+from harness.frontends.dispatch import Value, Var
+from harness.frontends.tflite.layout import channels_first, channels_last, is_known, known, sizes
 from harness.frontends.tflite.node import Node
 from harness.frontends.tflite.ops.activations import fused
 from harness.frontends.tflite.ops.convolution import same_padding
@@ -69,23 +69,26 @@ def l2_pool_2d(
 
 
 @translates("RESIZE_BILINEAR")
-def resize_bilinear(x: Var, size: Array, *, align_corners: bool, half_pixel_centers: bool) -> Var:
+def resize_bilinear(x: Var, size: Value, *, align_corners: bool, half_pixel_centers: bool) -> Var:
     """MIL's STRICT_ALIGN_CORNERS, UNALIGN_CORNERS and DEFAULT are align-corners, half-pixel and asymmetric."""
 
-    height, width = (int(item) for item in size)
     mode = "STRICT_ALIGN_CORNERS" if align_corners else "UNALIGN_CORNERS" if half_pixel_centers else "DEFAULT"
-    resized = mb.resize_bilinear(
-        x=channels_first(x), target_size_height=height, target_size_width=width, sampling_mode=mode
-    )
+    first, wanted = channels_first(x), known(size)
+    if wanted is None:
+        return channels_last(mb.resize(x=first, shape=size, resized_dims=np.uint32(2), sampling_mode=mode))
+    height, width = (int(item) for item in wanted)
+    resized = mb.resize_bilinear(x=first, target_size_height=height, target_size_width=width, sampling_mode=mode)
     return channels_last(resized)
 
 
 @translates("RESIZE_NEAREST_NEIGHBOR")
-def resize_nearest_neighbor(x: Var, size: Array, *, align_corners: bool, half_pixel_centers: bool) -> Var:
+def resize_nearest_neighbor(x: Var, size: Value, *, align_corners: bool, half_pixel_centers: bool) -> Var:
     """Rows and columns picked as in ``reference_ops/resize_nearest_neighbor.h``: whole factors by upsampling."""
 
+    if known(size) is None or not all(is_known(item) for item in x.shape[1:3]):
+        return channels_last(_picked_nearest(channels_first(x), size, align_corners, half_pixel_centers))
     given = [int(item) for item in x.shape[1:3]]
-    wanted = [int(item) for item in size]
+    wanted = sizes(size)
     if not align_corners and all(new % old == 0 for new, old in zip(wanted, given, strict=True)):
         factors = [float(new // old) for new, old in zip(wanted, given, strict=True)]
         resized = mb.upsample_nearest_neighbor(
@@ -101,6 +104,31 @@ def resize_nearest_neighbor(x: Var, size: Array, *, align_corners: bool, half_pi
         indices = np.floor(position + np.float32(0.5)) if align_corners else np.floor(position)
         picked = mb.gather(x=picked, indices=np.clip(indices, 0, old - 1).astype(np.int32), axis=axis)
     return channels_last(picked)
+
+
+def _picked_nearest(x: Var, size: Value, align_corners: bool, half_pixel_centers: bool) -> Var:
+    """The same of an image (N, C, H, W), where sizes are only known when the model runs."""
+
+    def single(number: Var) -> Var:
+        return mb.cast(x=number, dtype="fp32")
+
+    zero, one = np.float32(0), np.float32(1)
+    shape = mb.shape(x=x)
+    for axis in (2, 3):
+        old = mb.slice_by_index(x=shape, begin=[axis], end=[axis + 1])
+        new = mb.slice_by_index(x=size, begin=[axis - 2], end=[axis - 1])
+        if align_corners:
+            scale = mb.real_div(x=mb.sub(x=single(old), y=one), y=mb.maximum(x=mb.sub(x=single(new), y=one), y=one))
+        else:
+            scale = mb.real_div(x=single(old), y=single(new))
+        count = mb.squeeze(x=single(new), axes=[0])
+        places = mb.range_1d(start=zero, end=count, step=one)
+        offset = np.float32(0.5 if half_pixel_centers else 0)
+        position = mb.mul(x=mb.add(x=places, y=offset), y=scale)
+        position = mb.floor(x=mb.add(x=position, y=np.float32(0.5)) if align_corners else position)
+        position = mb.minimum(x=position, y=mb.sub(x=single(old), y=one))
+        x = mb.gather(x=x, indices=mb.cast(x=position, dtype="int32"), axis=axis)
+    return x
 
 
 @translates("SPACE_TO_DEPTH")
