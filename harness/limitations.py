@@ -173,6 +173,19 @@ LIMITATIONS: tuple[Limitation, ...] = (
     ),
     Limitation(
         "frontends.tflite",
+        "variables that last from one prediction to the next",
+        "unsupported",
+        "Core ML has state since iOS 18, so that the target must be that or newer; state is float16, float32 variables "
+        "of fixed shape are rounded to it between predictions, others are refused",
+    ),
+    Limitation(
+        "frontends.tflite",
+        "MaxUnpooling2D",
+        "inexact",
+        "an index beyond its window, which no MaxPoolingWithArgmax2D of the same window writes, is passed over",
+    ),
+    Limitation(
+        "frontends.tflite",
         "quantised activations",
         "inexact",
         "computed as floats that are rounded to each tensor's grid: a result may differ from the interpreter's "

@@ -127,7 +127,8 @@ class InputRange:
 class ProgramBuilder:
     """One function, ``main``. Inputs have MIL's types; what Core ML cannot take as a model's input is cast inside.
 
-    ``ranges`` bounds flexible dimensions by input name and axis. ``target`` names a member of ``coremltools.target``.
+    ``ranges`` bounds flexible dimensions by input name and axis. ``target`` names a member of ``coremltools.target``;
+    ``states`` last from one prediction to the next, in float16, and are given with the inputs.
     """
 
     def __init__(
@@ -135,6 +136,7 @@ class ProgramBuilder:
         inputs: Sequence[TensorSpec],
         target: str = "iOS17",
         ranges: Mapping[tuple[str, int], InputRange] | None = None,
+        states: Sequence[TensorSpec] = (),
     ) -> None:
         with quiet_imports():
             import coremltools
@@ -154,6 +156,9 @@ class ProgramBuilder:
             placeholders[spec.name] = mb.placeholder(shape=tuple(shape), dtype=kind)
             if None in spec.shape:
                 input_types.append(coremltools.TensorType(name=spec.name, shape=coremltools.Shape(declared)))
+        for spec in states:
+            placeholders[spec.name] = mb.state_tensor_placeholder(shape=spec.shape, dtype=types.fp16)
+        self.states = tuple(states)
         self.program = Program()
         self.function = Function(placeholders, opset_version=getattr(coremltools.target, target))
         if input_types:
@@ -173,7 +178,7 @@ class ProgramBuilder:
                 if spec.dtype == "bool":
                     value = mb.cast(x=value, dtype="bool")
                 values[spec.name] = value
-            yield values
+            yield values | {spec.name: self.function.inputs[spec.name] for spec in self.states}
 
     def finish(self, outputs: Mapping[str, Value]) -> None:
         """Declare the outputs, by name. Inputs and constants that are returned as they are get a copy."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.artifact import Artifact
 from harness.errors import ConversionError, UnknownNameError, UnsupportedError
-from harness.frontends.dispatch import UNFIT, Translation, Value
+from harness.frontends.dispatch import UNFIT, Translation, Value, Var
 from harness.frontends.program import InputRange, Names, ProgramBuilder, Scope, as_var, identifier, write_program
 from harness.frontends.tflite import ops  # noqa: F401 (fills the table of translations)
 from harness.frontends.tflite.axes import on_twins
@@ -32,11 +32,15 @@ from harness.frontends.tflite.quantization import (
 from harness.frontends.tflite.reader import read_graph
 from harness.frontends.tflite.registry import TRANSLATIONS
 from harness.frontends.tflite.sizes import remember_sizes
+from harness.frontends.tflite.variables import OPERATORS as RESOURCE_OPERATORS
+from harness.frontends.tflite.variables import Variables, states_of
 from harness.frontends.tflite.verify import called_subgraphs
 from harness.memory import collection_paused
 from harness.quiet import quiet_conversion
 from harness.tensors import TensorSpec
 
+# Operators of a program whose subgraphs are written out, far beyond what any device takes.
+_MOST_WRITTEN = 200_000
 COMPUTED = frozenset(
     {"float32", "float16", "bool", "int4", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"}
 )
@@ -99,8 +103,10 @@ def _refuse_unsupported(graph: TFLiteGraph, interface: Signature) -> None:
                 continue
             for index in (*operator.inputs, *operator.outputs):
                 tensor = subgraph.tensors[index] if index >= 0 else None
+                if tensor is None or (tensor.dtype == "resource" and operator.name in RESOURCE_OPERATORS):
+                    continue
                 known_types = COMPUTED | {"complex64"} if operator.name in COMPLEX else COMPUTED
-                if tensor is not None and tensor.dtype not in known_types and not tensor.is_constant:
+                if tensor.dtype not in known_types and not tensor.is_constant:
                     problems.append(f"{where} computes with {tensor.dtype}")
                     break
     if problems:
@@ -130,6 +136,9 @@ class Converter:
         self.graph = graph
         self.precision = precision
         self.names = Names()
+        self.variables = Variables()
+        self.written = 0  # operators so far, those of a subgraph each time that it is called
+        self._given: Mapping[str, Var] = {}
 
     def program(
         self,
@@ -147,8 +156,10 @@ class Converter:
                 f"model {self.graph.name} has no such input", received=", ".join(unknown), supported=features.inputs
             )
         bounds = {(features.inputs[name], axis): bound for (name, axis), bound in (ranges or {}).items()}
-        builder = ProgramBuilder(specs, target, bounds)
+        self.variables.states = states_of(self.graph, subgraph, target, features.inputs.values())
+        builder = ProgramBuilder(specs, target, bounds, tuple(self.variables.states.values()))
         with builder.building() as given:
+            self._given = given
             values: dict[int, Value] = {}
             for name, index in interface.inputs.items():
                 tensor = subgraph.tensors[index]
@@ -161,11 +172,23 @@ class Converter:
                 outputs[features.outputs[name]] = (
                     to_integers(as_var(result), tensor) if is_quantized(tensor) else result
                 )
+            self.variables.end(given)
             builder.finish(outputs)
         return builder
 
+    def initialize(self, index: int) -> None:
+        """Translate what is called once: it gives the variables their first values."""
+        before = dict(self.variables.values)
+        self.subgraph(index, ())
+        self.variables.begin(before, self._given)
+
     def subgraph(self, index: int, inputs: Sequence[Value]) -> list[Value]:
         """The outputs of another subgraph, translated into the block being built."""
+        if self.written > _MOST_WRITTEN:
+            raise UnsupportedError(
+                f"model {self.graph.name} calls subgraphs within subgraphs so often that it amounts to more than "
+                f"{_MOST_WRITTEN} operators"
+            )
         subgraph = self.graph.subgraphs[index]
         scope = self._run(subgraph, dict(zip(subgraph.inputs, inputs, strict=True)))
         return [self._value(subgraph, output, scope) for output in subgraph.outputs]
@@ -177,6 +200,7 @@ class Converter:
         return scope
 
     def _operator(self, subgraph: Subgraph, operator: Operator, scope: Scope) -> None:
+        self.written += 1
         infos = tuple(subgraph.tensors[index] if index >= 0 else None for index in operator.inputs)
         outputs = tuple(subgraph.tensors[index] for index in operator.outputs)
         node = Node(operator, infos, outputs, self.graph, self)
@@ -208,7 +232,8 @@ class Converter:
                 continue
             if is_quantized(tensor) and not _only_moves(operator) and not lies_on_grid(value, tensor):
                 value = pointwise(lambda x, tensor=tensor: rounded(x, tensor), as_var(value))  # type: ignore[misc]
-            scope.values[str(tensor.index)] = _folded(value)
+            value = _folded(value)
+            scope.values[str(tensor.index)] = value
             name = tensor.name or f"tensor_{tensor.index}"
             first = twin(value)
             if first is not None:
@@ -243,6 +268,7 @@ _MOVES = frozenset(
         "RESHAPE", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS", "SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "GATHER",
         "TILE",
         "SPACE_TO_DEPTH", "DEPTH_TO_SPACE", "MAX_POOL_2D", "REVERSE_V2", "UNPACK", "BROADCAST_TO", "PACK",
+        "IF", "WHILE", "CALL", "READ_VARIABLE",
     }
 )  # fmt: skip
 

@@ -5,7 +5,8 @@ transposed form, and what can be is computed on twins (axes.py): transposes that
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -17,13 +18,23 @@ from harness.frontends.builder import mb
 from harness.frontends.dispatch import Array, Value, Var
 
 # By the identity of a value: the value, which is kept alive, and its twin.
-_twins: ContextVar[dict[int, tuple[Var, Var]]] = ContextVar("twins")
+_twins: ContextVar[MutableMapping[int, tuple[Var, Var]]] = ContextVar("twins")
 
 
 @contextmanager
 def remembering_layouts() -> Iterator[None]:
     """While one program, or one block inside it, is built: a block knows the twins outside of it, not the reverse."""
     token = _twins.set(dict(_twins.get({})))
+    try:
+        yield
+    finally:
+        _twins.reset(token)
+
+
+@contextmanager
+def inner_layouts() -> Iterator[None]:
+    """While an inner block is built: what is made in it is not to be used outside of it."""
+    token = _twins.set(ChainMap({}, _twins.get()))
     try:
         yield
     finally:

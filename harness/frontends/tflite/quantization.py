@@ -8,7 +8,8 @@ fixed-point multiplier does to the sum is done here to a float (``requantized``)
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import ChainMap
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -59,13 +60,23 @@ class Grid:
 
 # By the identity of a real value: the value, which is kept alive, its integers (q where MIL has a type for it, else
 # q - zero point as float32) and its grid.
-_integers: ContextVar[dict[int, tuple[Var, Var, Grid]]] = ContextVar("integers")
+_integers: ContextVar[MutableMapping[int, tuple[Var, Var, Grid]]] = ContextVar("integers")
 
 
 @contextmanager
 def remembering_integers() -> Iterator[None]:
     """While one program is built."""
     token = _integers.set({})
+    try:
+        yield
+    finally:
+        _integers.reset(token)
+
+
+@contextmanager
+def inner_integers() -> Iterator[None]:
+    """While an inner block is built: what is made in it is not to be used outside of it."""
+    token = _integers.set(ChainMap({}, _integers.get()))
     try:
         yield
     finally:

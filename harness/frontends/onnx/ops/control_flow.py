@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 
 from harness.errors import UnsupportedError
+from harness.frontends.blocks import LARGEST_UNROLLED, branch, of_this_block, scalar
 from harness.frontends.builder import dtype_of, mb
 from harness.frontends.dispatch import Array, Value, Var
 from harness.frontends.onnx.graph import Node, all_nodes
 from harness.frontends.onnx.registry import translates
 from harness.frontends.program import as_var
-
-# A loop that is written out has at most so many nodes in all.
-LARGEST_UNROLLED = 1500
 
 # Of one turn: its number, the condition and the carried values; gives the next condition, carried values, and what
 # is collected.
@@ -29,20 +27,7 @@ def if_(condition: Value, *, then_branch: Any, else_branch: Any, node: Node) -> 
     translate = node.converter.block
     if isinstance(condition, np.ndarray):
         return tuple(translate(then_branch if condition.reshape(()) else else_branch))
-    results = mb.cond(
-        pred=scalar(condition),
-        _true_fn=lambda: _of_this_block(translate(then_branch)),
-        _false_fn=lambda: _of_this_block(translate(else_branch)),
-    )
-    results = tuple(results) if isinstance(results, tuple | list) else (results,)
-    blocks = results[0].op.blocks
-    for one, other, name in zip(blocks[0].outputs, blocks[1].outputs, node.outputs, strict=True):
-        if tuple(one.shape) != tuple(other.shape) or one.dtype != other.dtype:
-            raise UnsupportedError(
-                f"the branches of {node} give {name!r} in different shapes or types",
-                received=f"{dtype_of(one)} {tuple(one.shape)} and {dtype_of(other)} {tuple(other.shape)}",
-            )
-    return results
+    return branch(condition, lambda: translate(then_branch), lambda: translate(else_branch), str(node))
 
 
 @translates("Loop")
@@ -192,7 +177,7 @@ def _looped(
             for ls, item in zip(values[kept:], map(as_var, items), strict=True)
         ]
         going = scalar(as_var(goes_on))
-        return [mb.add(x=number, y=np.int32(1)), *_of_this_block([going, *results]), *written]
+        return [mb.add(x=number, y=np.int32(1)), *of_this_block([going, *results]), *written]
 
     results = mb.while_loop(
         _cond=holds, _body=body, loop_vars=(as_var(np.array(0)), scalar(as_var(condition)), *start, *lists)
@@ -225,26 +210,9 @@ def _element(value: Var) -> Var:
     return value if value.shape else mb.expand_dims(x=value, axes=[0])
 
 
-def _of_this_block(values: Sequence[Value]) -> list[Var]:
-    """Outputs of a block: constants, inputs and values from outside get a copy."""
-    from coremltools.converters.mil.mil.block import curr_block
-
-    results: list[Var] = []
-    for value in values:
-        result = as_var(value)
-        is_new = result.op is not None and result.op.enclosing_block is curr_block() and result.op.op_type != "const"
-        results.append(result if is_new and all(result is not other for other in results) else mb.identity(x=result))
-    return results
-
-
 def nodes_of(graph: Any) -> int:
     """How many nodes a graph has, those of inner graphs included."""
     return sum(1 for _ in all_nodes(graph))
-
-
-def scalar(value: Var) -> Var:
-    """A value of one element, as one of rank 0."""
-    return mb.squeeze(x=value, axes=list(range(len(value.shape)))) if value.shape else value
 
 
 def size_of(value: Value, axis: int) -> Value:

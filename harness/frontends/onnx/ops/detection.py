@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from harness.errors import UnsupportedError
+from harness.frontends.blocks import scalar
 from harness.frontends.builder import mb
 from harness.frontends.dispatch import Value, Var
 from harness.frontends.onnx.declared import known_or_none
-from harness.frontends.onnx.ops.control_flow import scalar
 from harness.frontends.onnx.registry import translates
 from harness.frontends.program import as_var
 
