@@ -15,7 +15,7 @@ from typing import Any
 from harness.doctor.checks import CHECKS
 from harness.doctor.models import Models
 from harness.doctor.result import Finding
-from harness.quiet import quiet_imports
+from harness.quiet import quiet_imports, without_frameworks
 from harness.runtimes.coreml.conditions import read_conditions
 from harness.runtimes.coreml.devices import available_devices
 
@@ -25,6 +25,7 @@ MACHINE = "machine"
 
 def main(arguments: list[str]) -> None:
     """See the module."""
+    without_frameworks()
     name, folder, result = arguments
     stage = Path(result + ".stage")
     models = Models(Path(folder), lambda reached: (stage.write_text(reached), None)[1])

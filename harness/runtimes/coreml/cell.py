@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from harness.isolation import guard_process, peak_resident_bytes
-from harness.quiet import quiet_imports
+from harness.quiet import quiet_imports, without_frameworks
 from harness.runtimes.coreml.conditions import read_conditions
 from harness.runtimes.coreml.devices import available_devices
 from harness.runtimes.coreml.features import (
@@ -188,6 +188,7 @@ def _seconds(nanoseconds: int | None) -> float | None:
 
 def main(arguments: list[str]) -> None:
     """See the module. The exit status says whether the cell got to its end."""
+    without_frameworks()
     folder = Path(arguments[0]).resolve()
     request = CellRequest.read(folder)
     guard_process(request.limits)

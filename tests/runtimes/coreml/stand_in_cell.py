@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 
+from harness.quiet import without_frameworks
 from harness.runtimes.portable import stand_in
 
 if __name__ == "__main__":
+    without_frameworks()
     stand_in.install_from_environment()
     from harness.runtimes.coreml.cell import main
 

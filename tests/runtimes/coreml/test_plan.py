@@ -128,7 +128,9 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 CHILD = """
 import json, sys
 from pathlib import Path
+from harness.quiet import without_frameworks
 from harness.runtimes.portable import stand_in
+without_frameworks()
 stand_in.install_from_environment()
 from harness.runtimes.coreml.devices import available_devices
 from harness.runtimes.coreml.plan import read_plan

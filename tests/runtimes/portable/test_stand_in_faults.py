@@ -212,7 +212,9 @@ def test_arrays_that_are_not_kept(package: Path, played: Any) -> None:
 
 CHILD = """
 import json, os, signal, sys, warnings
+from harness.quiet import without_frameworks
 from harness.runtimes.portable import stand_in
+without_frameworks()
 stand_in.install_from_environment()
 import coremltools as ct, numpy as np
 
