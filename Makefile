@@ -15,7 +15,7 @@ run: $(READY)
 	$(BIN)/harness run $(ARGUMENTS)
 
 test: $(READY)
-	$(BIN)/python -m pytest -q -n auto --dist loadgroup $(ARGUMENTS)
+	$(BIN)/python -m pytest -q -n auto --dist loadscope $(ARGUMENTS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -37,6 +37,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         parser.addini(f"harness_{name}", f"{name} of the matrix; all by default", type="args")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Times taken beside other tests would mean nothing."""
+    if config.getoption("--benchmark") and config.getoption("numprocesses", None):
+        raise pytest.UsageError("--benchmark times one cell after the other: leave out -n")
+
+
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Module | None:
     """Collect the models' files as test modules."""
     folder = parent.config.rootpath / parent.config.getini("harness_models")

@@ -37,14 +37,20 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(repository: Path, *arguments: str) -> str:
-    environment = os.environ | {"HARNESS_CACHE_DIR": str(repository / "cache")}
+    done = start(repository, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def start(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    # Not as a worker of the tests that run here.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+    environment |= {"HARNESS_CACHE_DIR": str(repository / "cache")}
     # An installed plug-in is found by itself; one that is not would be named like this.
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "harness.pytest_plugin", *arguments],
         cwd=repository, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_accuracy_matrix(repository: Path) -> None:
@@ -54,6 +60,12 @@ def test_accuracy_matrix(repository: Path) -> None:
         assert re.search(rf"test_accuracy\[native-{precision}-portable-CPU\] PASSED", output)
         assert re.search(rf"test_latency\[native-{precision}-portable-CPU\] SKIPPED", output)
     assert not (repository / "results").exists()
+
+
+def test_times_are_not_taken_beside_others(repository: Path) -> None:
+    done = start(repository, "--benchmark", "-n", "2")
+    assert done.returncode == 4
+    assert "leave out -n" in done.stderr
 
 
 def test_timed_matrix(repository: Path) -> None:

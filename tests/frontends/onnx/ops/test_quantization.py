@@ -58,7 +58,9 @@ def test_operators(name: str, are_constants: bool) -> None:
     operator, inputs, attributes = CASES[name]
     # Constant weights, and bias, as ONNX Runtime wants them.
     constants = len(inputs) - 1 if are_constants or operator == "QLinearConv" else 0
-    check(*node_model(operator, inputs, constants, 13, **attributes))
+    # ONNX Runtime's own kernel for it saturates sums of products on some processors.
+    evaluator = "onnx" if operator == "QLinearConv" else "onnxruntime"
+    check(*node_model(operator, inputs, constants, 13, **attributes), evaluator=evaluator)
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int8])
