@@ -36,6 +36,10 @@ class Node:
             raise UnsupportedError(f"{self} computes with a tensor without scale and zero point", received=tensor)
         return tensor.quantization.scales
 
+    def ratio(self, index: int) -> float:
+        """One step of an input in steps of the output, as float32 gives it."""
+        return float(self.scales(index)[0] / self.scales(-1)[0])
+
     def tensor(self, index: int) -> TensorInfo:
         """An input that is not left out."""
         tensor = self.inputs[index]

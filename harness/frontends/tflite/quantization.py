@@ -27,8 +27,10 @@ from harness.frontends.tflite.layout import known, twin
 RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767), "int4": (-8, 7)}
 # A compressed constant of fewer elements costs more than it saves.
 _FEWEST_COMPRESSED = 256
-# Divisors a little too small, so that halves are rounded away from zero and nothing else is rounded otherwise.
+# Divisors a little too small, so that halves are rounded away from zero and nothing else is rounded otherwise: for
+# values that are far apart, and for those that are not.
 _AWAY_FROM_ZERO = 1 - 2.0**-18
+_BARELY_AWAY_FROM_ZERO = 1 - 2.0**-21
 
 
 class Rounding(Enum):
@@ -115,7 +117,7 @@ def dequantized_constant(tensor: TensorInfo, name: str) -> Value:
     if quantization.is_per_axis:
         shape[quantization.axis] = -1
     real = (values.astype(np.float64) - zero_points.reshape(shape)) * scales.astype(np.float64).reshape(shape)
-    return real.astype(np.float32).reshape(values.shape)
+    return np.asarray(real, np.float32).reshape(values.shape)
 
 
 def _compressed(values: Array, scales: Array, zero_points: Array, axis: int, name: str | None = None) -> Var:
@@ -153,7 +155,7 @@ def steps(x: Var, tensor: TensorInfo) -> Var:
     grid = grid_of(tensor)
     value = known(x)
     if value is not None:
-        return mb.const(val=np.round(value / np.float32(grid.scale)).astype(np.float32))
+        return mb.const(val=np.asarray(np.round(value / np.float32(grid.scale)), np.float32))
     integers = _known_integers(x, grid)
     if integers is None:
         if not grid.is_byte:
@@ -196,7 +198,7 @@ def steps_of_constant(weight: Value, tensor: TensorInfo) -> Value:
     shape = [1] * values.ndim
     if len(zero_points) > 1:
         shape[quantization.axis] = -1
-    result: Array = (values.astype(np.float64) - zero_points.reshape(shape)).astype(np.float32)
+    result: Array = np.asarray(values.astype(np.float64) - zero_points.reshape(shape), np.float32)
     return result.reshape(values.shape)
 
 
@@ -250,14 +252,33 @@ def _first_rounding(multiplier: float) -> float:
     return 0.5 / mantissa if exponent < 0 else 0.0
 
 
-def from_raw(value: Var, tensor: TensorInfo, activation: str = "NONE") -> Var:
-    """An activation from q, which need not be an integer: rounded with halves away from zero."""
+def from_raw(value: Var, tensor: TensorInfo, activation: str = "NONE", *, is_dense: bool = False) -> Var:
+    """An activation from q, which need not be an integer: rounded with halves away from zero. ``is_dense`` where the
+    values can be any, not halves or quarters only."""
     grid = grid_of(tensor)
+    divisor = _BARELY_AWAY_FROM_ZERO if is_dense or not grid.is_byte else _AWAY_FROM_ZERO
     if grid.zero_point == 0 or not grid.is_byte:
-        return _divided(value, np.array([_AWAY_FROM_ZERO]), grid, activation)
+        return _divided(value, np.array([divisor]), grid, activation)
     zero = np.dtype(grid.dtype).type(0)
-    integers = mb.quantize(input=value, scale=np.float32(_AWAY_FROM_ZERO), zero_point=zero, output_dtype=grid.dtype)
+    integers = mb.quantize(input=value, scale=np.float32(divisor), zero_point=zero, output_dtype=grid.dtype)
     return _limited(_real(integers, grid), grid, activation)
+
+
+def activation_of_steps(steps_of_it: Var, tensor: TensorInfo) -> Var:
+    """The activation of q - zero point, which are integers within its range."""
+    return _real(steps_of_it, grid_of(tensor))
+
+
+def reinterpreted(x: Var, source: TensorInfo, result: TensorInfo) -> Var:
+    """The activation that has the q of another: what kernels that only move values do, whatever the scales."""
+    difference = grid_of(source).zero_point - grid_of(result).zero_point
+    moved = steps(x, source)
+    return activation_of_steps(mb.add(x=moved, y=np.float32(difference)) if difference else moved, result)
+
+
+def divided(value: Var, divisor: float, tensor: TensorInfo) -> Var:
+    """The activation whose steps are the quotients, rounded to the nearest."""
+    return _divided(value, np.array([divisor]), grid_of(tensor))
 
 
 def _divided(value: Var, divisors: Any, grid: Grid, activation: str = "NONE", axis: int = 1) -> Var:

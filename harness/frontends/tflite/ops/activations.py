@@ -9,6 +9,7 @@ from harness.frontends.builder import dtype_of, like, mb
 from harness.frontends.dispatch import Var
 from harness.frontends.tflite.layout import pointwise
 from harness.frontends.tflite.node import Node
+from harness.frontends.tflite.quantization import divided, nudged, requantized, steps
 from harness.frontends.tflite.registry import TRANSLATIONS, translates
 
 
@@ -36,17 +37,23 @@ def _activated(x: Var, function: str) -> Var:
     return mb.clip(x=x, alpha=like(x, low), beta=like(x, high))
 
 
-TRANSLATIONS.directly({"RELU": "relu", "RELU6": "relu6", "LOGISTIC": "sigmoid", "TANH": "tanh"})
+TRANSLATIONS.directly({"LOGISTIC": "sigmoid", "TANH": "tanh"})
 
 
-@translates("RELU_N1_TO_1", "RELU_0_TO_1")
-def clipped(x: Var, *, node: Node) -> Var:
-    """Within [-1, 1] or [0, 1]."""
-    return fused(x, node.operator.name)
+@translates("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1")
+def relu(x: Var, *, node: Node) -> Var:
+    """Clipped from below, or on both sides."""
+    function = node.operator.name
+    if node.has_integer_kernel():
+        return requantized(steps(x, node.tensor(0)), node.ratio(0), node.outputs[0], function)
+    return fused(x, function)
 
 
 @translates("LEAKY_RELU")
-def leaky_relu(x: Var, *, alpha: float) -> Var:
-    """alpha * x where x < 0."""
-
-    return mb.leaky_relu(x=x, alpha=np.float32(alpha))
+def leaky_relu(x: Var, *, alpha: float, node: Node) -> Var:
+    """alpha * x where x < 0. Integers have a multiplier for each side (reference_ops ``leaky_relu.h``)."""
+    if not node.has_integer_kernel():
+        return mb.leaky_relu(x=x, alpha=np.float32(alpha))
+    above, below = node.ratio(0), float(node.scales(0)[0] * np.float32(alpha) / node.scales(-1)[0])
+    moved = nudged(steps(x, node.tensor(0)), above, below)
+    return divided(mb.leaky_relu(x=moved, alpha=np.float32(below / above)), 1 / above, node.outputs[0])

@@ -11,12 +11,13 @@ from harness.frontends.selection import as_numbers, where
 from harness.frontends.tflite.layout import along_channels, known, pointwise
 from harness.frontends.tflite.node import Node
 from harness.frontends.tflite.ops.activations import fused
+from harness.frontends.tflite.quantization import divided, requantized, steps
 from harness.frontends.tflite.registry import TRANSLATIONS, translates
 from harness.frontends.tflite.types import computed_type
 
 TRANSLATIONS.directly(
     {
-        "EXP": "exp", "SIN": "sin", "COS": "cos", "SQRT": "sqrt", "FLOOR": "floor", "CEIL": "ceil", "ROUND": "round",
+        "EXP": "exp", "SIN": "sin", "COS": "cos", "FLOOR": "floor", "CEIL": "ceil", "ROUND": "round",
         "SIGN": "sign", "LOGICAL_NOT": "logical_not",
     }
 )  # fmt: skip
@@ -48,8 +49,12 @@ def sub(x: Var, y: Var, *, fused_activation_function: str, pot_scale_int16: bool
 
 
 @translates("MUL")
-def mul(x: Var, y: Var, *, fused_activation_function: str) -> Var:
+def mul(x: Var, y: Var, *, fused_activation_function: str, node: Node) -> Var:
     """x * y."""
+    if node.has_integer_kernel():
+        product = mb.mul(x=steps(x, node.tensor(0)), y=steps(y, node.tensor(1)))
+        multiplier = node.scales(0)[0] * node.scales(1)[0] / node.scales(-1)[0]
+        return requantized(product, multiplier, node.outputs[0], fused_activation_function)
     return _binary("mul", x, y, fused_activation_function)
 
 
@@ -176,6 +181,15 @@ def log(x: Var) -> Var:
     return mb.log(x=x, epsilon=np.float32(0))
 
 
+@translates("SQRT")
+def sqrt(x: Var, *, node: Node) -> Var:
+    """Square root; the kernel of integers cuts off what is less than a step (``elementwise.cc``)."""
+    root = mb.sqrt(x=x)
+    if not node.has_integer_kernel():
+        return root
+    return divided(mb.floor(x=mb.mul(x=root, y=np.float32(1 / node.scales(-1)[0]))), 1, node.outputs[0])
+
+
 @translates("RSQRT")
 def rsqrt(x: Var) -> Var:
     """1 / sqrt(x), with nothing added to x."""
@@ -256,6 +270,9 @@ def l2_normalization(x: Var, *, fused_activation_function: str) -> Var:
 def quantize(x: Var, *, node: Node) -> Var:
     """Values are floats here on both sides; the converter rounds those of a quantised output."""
 
+    if node.has_integer_kernel():
+        multiplier = float(node.scales(0)[0]) / float(node.scales(-1)[0])
+        return requantized(steps(x, node.tensor(0)), multiplier, node.outputs[0])
     return mb.cast(x=x, dtype="fp32") if "fp16" in dtype_of(x) else x
 
 

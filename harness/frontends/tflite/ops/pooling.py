@@ -69,16 +69,53 @@ def l2_pool_2d(
 
 
 @translates("RESIZE_BILINEAR")
-def resize_bilinear(x: Var, size: Value, *, align_corners: bool, half_pixel_centers: bool) -> Var:
+def resize_bilinear(x: Var, size: Value, *, align_corners: bool, half_pixel_centers: bool, node: Node) -> Var:
     """MIL's STRICT_ALIGN_CORNERS, UNALIGN_CORNERS and DEFAULT are align-corners, half-pixel and asymmetric."""
-
     mode = "STRICT_ALIGN_CORNERS" if align_corners else "UNALIGN_CORNERS" if half_pixel_centers else "DEFAULT"
     first, wanted = channels_first(x), known(size)
     if wanted is None:
         return channels_last(mb.resize(x=first, shape=size, resized_dims=np.uint32(2), sampling_mode=mode))
-    height, width = (int(item) for item in wanted)
-    resized = mb.resize_bilinear(x=first, target_size_height=height, target_size_width=width, sampling_mode=mode)
-    return channels_last(resized)
+    sizes = [int(item) for item in wanted]
+
+    def resized(value: Var) -> Var:
+        result: Var = mb.resize_bilinear(
+            x=value, target_size_height=sizes[0], target_size_width=sizes[1], sampling_mode=mode
+        )
+        return result
+
+    given = first.shape[2:]
+    if not node.has_integer_kernel() or not all(isinstance(each, int | np.integer) for each in given):
+        return channels_last(resized(first))
+    # Integers are weighted with whole 1024ths.
+    first = raw(first, node.tensor(0))
+    weights = [
+        _in_1024ths(int(old), new, align_corners, half_pixel_centers) for old, new in zip(given, sizes, strict=True)
+    ]
+    if all(is_exact for _, is_exact in weights):
+        result = resized(first)
+    else:
+        rows, columns = (np.asarray(matrix / 1024, np.float32) for matrix, _ in weights)
+        result = mb.matmul(x=rows, y=mb.matmul(x=first, y=columns, transpose_y=True))
+    is_dense = any(((matrix % 64) != 0).any() for matrix, _ in weights)
+    return channels_last(from_raw(result, node.outputs[0], is_dense=is_dense))
+
+
+def _in_1024ths(given: int, wanted: int, align_corners: bool, half_pixel_centers: bool) -> tuple[Array, bool]:
+    """(wanted, given) by which one axis is resized, and whether they are what they would be in real numbers
+    (``reference/resize_bilinear.h``)."""
+    old, new = (given - 1, wanted - 1) if align_corners and wanted > 1 else (given, wanted)
+    scale = (1024 * old + new // 2) // new
+    places = np.arange(wanted) * scale
+    if half_pixel_centers:
+        places += scale // 2 - 512
+    low = np.maximum(places, 0) // 1024
+    high = np.minimum(-(-places // 1024), given - 1)
+    share = places - 1024 * low
+    matrix = np.zeros((wanted, given), np.int64)
+    np.add.at(matrix, (np.arange(wanted), low), 1024 - share)
+    np.add.at(matrix, (np.arange(wanted), high), share)
+    is_exact = scale * new == 1024 * old and not (half_pixel_centers and scale % 2)
+    return matrix, is_exact
 
 
 @translates("RESIZE_NEAREST_NEIGHBOR")
