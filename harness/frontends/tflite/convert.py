@@ -23,8 +23,10 @@ from harness.frontends.tflite.options import custom_attributes
 from harness.frontends.tflite.quantization import (
     dequantized_constant,
     from_integers,
+    grid_of,
     is_quantized,
     lies_on_grid,
+    reinterpreted,
     remembering_integers,
     rounded,
     to_integers,
@@ -230,8 +232,8 @@ class Converter:
         for tensor, value in zip(outputs, results, strict=False):
             if value is None:
                 continue
-            if is_quantized(tensor) and not _only_moves(operator) and not lies_on_grid(value, tensor):
-                value = pointwise(lambda x, tensor=tensor: rounded(x, tensor), as_var(value))  # type: ignore[misc]
+            if is_quantized(tensor):
+                value = _on_grid(as_var(value), operator, infos, tensor)
             value = _folded(value)
             scope.values[str(tensor.index)] = value
             name = tensor.name or f"tensor_{tensor.index}"
@@ -285,6 +287,16 @@ def _folded(value: Value) -> Value:
     if found is None or value.op.op_type.startswith("constexpr") or np.size(found) > _LARGEST_FOLDED:
         return value
     return np.asarray(found)
+
+
+def _on_grid(value: Var, operator: Operator, inputs: Sequence[TensorInfo | None], tensor: TensorInfo) -> Var:
+    """A result as its quantised tensor can hold it."""
+    if not _only_moves(operator):
+        return value if lies_on_grid(value, tensor) else pointwise(lambda x: rounded(x, tensor), value)
+    source = next((each for each in inputs if each is not None and each.dtype == tensor.dtype), None)
+    if source is None or not is_quantized(source) or grid_of(source) == grid_of(tensor):
+        return value
+    return pointwise(lambda x: reinterpreted(x, source, tensor), value)
 
 
 def spec_of(tensor: TensorInfo, name: str) -> TensorSpec:

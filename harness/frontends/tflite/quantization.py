@@ -204,15 +204,18 @@ def steps_of_constant(weight: Value, tensor: TensorInfo) -> Value:
 
 def requantized(
     accumulator: Var, multipliers: Any, tensor: TensorInfo, activation: str = "NONE", *, axis: int = 1,
-    rounding: Rounding = Rounding.TWICE,
+    rounding: Rounding = Rounding.TWICE, exponent: int | None = None,
 ) -> Var:  # fmt: skip
     """An activation from sums of products of steps, of which one step of the sum is ``multipliers`` of ``tensor``'s.
 
-    ``multipliers`` is a number, or one for each index of ``axis``.
+    ``multipliers`` is a number, or one for each index of ``axis``. ``exponent`` is that of a kernel whose multiplier is
+    not from 0.5 to 1.
     """
     grid = grid_of(tensor)
     exact = np.atleast_1d(np.asarray(multipliers, np.float64))
     mantissas, exponents = np.frexp(exact)
+    if exponent is not None:
+        exponents = np.array([exponent])
     if rounding is Rounding.ONCE:
         return _divided(accumulator, 1 / exact, grid, activation, axis)
     if rounding is Rounding.REDUCED:
@@ -229,15 +232,15 @@ def requantized(
     if not shifts.any():
         return _divided(accumulator, 1 / exact, grid, activation, axis)
     if len(exact) == 1:
-        return _divided(nudged(accumulator, exact[0], exact[0]), 1 / exact, grid, activation, axis)
+        return _divided(nudged(accumulator, exact[0], exact[0], exponent), 1 / exact, grid, activation, axis)
     product = mb.round(x=mb.mul(x=accumulator, y=_along(exact * 2.0**shifts, accumulator, axis)))
     return _divided(product, 2.0**shifts * np.where(shifts > 0, _AWAY_FROM_ZERO, 1), grid, activation, axis)
 
 
-def nudged(accumulator: Var, above: float, below: float) -> Var:
+def nudged(accumulator: Var, above: float, below: float, exponent: int | None = None) -> Var:
     """Integers, moved away from zero by what the first of two roundings (``Rounding.TWICE``) amounts to, where those
     above zero have one multiplier and those below another."""
-    bounds = [_first_rounding(multiplier) for multiplier in (above, below)]
+    bounds = [_first_rounding(multiplier, exponent) for multiplier in (above, below)]
     if not any(bounds):
         return accumulator
     result: Var = mb.add(
@@ -246,10 +249,10 @@ def nudged(accumulator: Var, above: float, below: float) -> Var:
     return result
 
 
-def _first_rounding(multiplier: float) -> float:
-    """Half a unit of the product with a multiplier from 0.5 to 1, in units of the accumulator."""
-    mantissa, exponent = math.frexp(multiplier)
-    return 0.5 / mantissa if exponent < 0 else 0.0
+def _first_rounding(multiplier: float, exponent: int | None) -> float:
+    """Half a unit of the product with a multiplier's mantissa, in units of the accumulator."""
+    power = math.frexp(multiplier)[1] if exponent is None else exponent
+    return 0.5 * 2.0**power / multiplier if power < 0 else 0.0
 
 
 def from_raw(value: Var, tensor: TensorInfo, activation: str = "NONE", *, is_dense: bool = False) -> Var:
@@ -300,13 +303,11 @@ def activation_range(grid: Grid, activation: str) -> tuple[int, int]:
         return grid.zero_point + math.floor(abs(real) / np.float32(grid.scale) + 0.5) * (1 if real >= 0 else -1)
 
     low, high = grid.low, grid.high
-    if activation in ("RELU", "RELU6"):
-        low = max(low, q(0))
-    if activation == "RELU6":
-        high = min(high, q(6))
-    if activation == "RELU_N1_TO_1":
-        low, high = max(low, q(-1)), min(high, q(1))
-    return low, high
+    least, greatest = {
+        "RELU": (0, None), "RELU6": (0, 6), "RELU_N1_TO_1": (-1, 1), "RELU_0_TO_1": (0, 1)
+    }.get(activation, (None, None))  # fmt: skip
+    low = low if least is None else max(low, q(least))
+    return low, high if greatest is None else min(high, q(greatest))
 
 
 def _limited(real: Var, grid: Grid, activation: str) -> Var:

@@ -9,9 +9,10 @@ from harness.frontends.dispatch import Var
 from harness.frontends.integers import INTEGERS, computed_power, constant_power, truncated_quotient, wrapped
 from harness.frontends.selection import as_numbers, where
 from harness.frontends.tflite.layout import along_channels, known, pointwise
+from harness.frontends.tflite.lookup import agrees, by_table, hard_swish_table
 from harness.frontends.tflite.node import Node
 from harness.frontends.tflite.ops.activations import fused
-from harness.frontends.tflite.quantization import divided, requantized, steps
+from harness.frontends.tflite.quantization import divided, grid_of, nudged, requantized, steps
 from harness.frontends.tflite.registry import TRANSLATIONS, translates
 from harness.frontends.tflite.types import computed_type
 
@@ -154,9 +155,10 @@ def add_n(*terms: Var) -> Var:
 
 
 @translates("ABS")
-def absolute(x: Var) -> Var:
+def absolute(x: Var, *, node: Node) -> Var:
     """|x|."""
-
+    if node.has_integer_kernel():
+        return requantized(mb.abs(x=steps(x, node.tensor(0))), node.ratio(0), node.outputs[0])
     return mb.abs(x=x)
 
 
@@ -214,9 +216,14 @@ def elu(x: Var) -> Var:
 
 
 @translates("HARD_SWISH")
-def hard_swish(x: Var) -> Var:
-    """x * relu6(x + 3) / 6."""
-
+def hard_swish(x: Var, *, node: Node) -> Var:
+    """x * relu6(x + 3) / 6. Of integers by a table, where the kernel's few bits show."""
+    if node.has_integer_kernel():
+        source, result = grid_of(node.tensor(0)), grid_of(node.outputs[0])
+        table = hard_swish_table(source, result)
+        reals = np.float32(source.scale) * (np.arange(source.low, source.high + 1) - source.zero_point)
+        if not agrees(table, reals * np.clip(reals / 6 + 0.5, 0, 1) / result.scale, result):
+            return by_table(x, node.tensor(0), table, node.outputs[0])
     gate = mb.sigmoid_hard(x=x, alpha=np.float32(1 / 6), beta=np.float32(0.5))
     return mb.mul(x=x, y=gate)
 
@@ -229,11 +236,17 @@ def gelu(x: Var, *, approximate: bool = False) -> Var:
 
 
 @translates("PRELU")
-def prelu(x: Var, alpha: Var) -> Var:
-    """alpha * x where x < 0, with alpha broadcast."""
-
+def prelu(x: Var, alpha: Var, *, node: Node) -> Var:
+    """alpha * x where x < 0, with alpha broadcast. Integers have a multiplier for each side (``prelu.h``)."""
     zero = np.float32(0)
-    return mb.add(x=mb.maximum(x=x, y=zero), y=mb.mul(x=alpha, y=mb.minimum(x=x, y=zero)))
+    if not node.has_integer_kernel():
+        return mb.add(x=mb.maximum(x=x, y=zero), y=mb.mul(x=alpha, y=mb.minimum(x=x, y=zero)))
+    given, slopes = steps(x, node.tensor(0)), steps(alpha, node.tensor(1))
+    scales = [node.scales(0)[0], node.scales(1)[0], node.scales(-1)[0]]
+    above, below = float(scales[0] / scales[2]), float(scales[0] * scales[1] / scales[2])
+    left = mb.mul(x=slopes, y=mb.minimum(x=given, y=zero))
+    left = mb.mul(x=nudged(left, below, below), y=np.float32(below / above))
+    return divided(mb.add(x=nudged(mb.maximum(x=given, y=zero), above, above), y=left), 1 / above, node.outputs[0])
 
 
 @translates("SOFTMAX")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -12,13 +13,18 @@ from harness.frontends.integers import INTEGERS, truncated_quotient, wrapped
 from harness.frontends.padding import fixed_size
 from harness.frontends.selection import as_numbers, where
 from harness.frontends.tflite.node import Node
+from harness.frontends.tflite.quantization import requantized, steps
 from harness.frontends.tflite.registry import translates
 from harness.frontends.tflite.types import computed_type
 
 _REDUCTIONS = {
-    "MEAN": "reduce_mean", "SUM": "reduce_sum", "REDUCE_MAX": "reduce_max", "REDUCE_MIN": "reduce_min",
+    "SUM": "reduce_sum", "REDUCE_MAX": "reduce_max", "REDUCE_MIN": "reduce_min",
     "REDUCE_PROD": "reduce_prod",
 }  # fmt: skip
+
+
+def _axes(x: Var, axes: Array) -> list[int]:
+    return sorted({int(axis) % len(x.shape) for axis in axes.reshape(-1)})
 
 
 def _reduction(mil_name: str) -> Callable[..., Var]:
@@ -27,22 +33,36 @@ def _reduction(mil_name: str) -> Callable[..., Var]:
         if not chosen:
             return x
         dtype = computed_type(node.inputs[0])
-        if mil_name == "reduce_mean" and dtype in INTEGERS:
-            total = mb.reduce_sum(x=x, axes=chosen, keep_dims=keep_dims)
-            count = int(np.prod([fixed_size(x.shape[axis]) for axis in chosen]))
-            return wrapped(truncated_quotient(total, np.array(count, np.int32), is_signed=True), dtype)
         result: Var = getattr(mb, mil_name)(x=x, axes=chosen, keep_dims=keep_dims)
         return wrapped(result, dtype) if mil_name in ("reduce_sum", "reduce_prod") else result
 
     return reduce
 
 
-def _axes(x: Var, axes: Array) -> list[int]:
-    return sorted({int(axis) % len(x.shape) for axis in axes.reshape(-1)})
-
-
 for _operator, _mil_name in _REDUCTIONS.items():
     translates(_operator)(_reduction(_mil_name))
+
+
+@translates("MEAN")
+def mean(x: Var, axes: Array, *, keep_dims: bool, node: Node) -> Var:
+    """Of integers, their sum and one multiplier, which the kernel divides by the count (``reduce.cc``)."""
+    chosen = _axes(x, axes)
+    sizes = [x.shape[axis] for axis in chosen]
+    if not chosen:
+        return x
+    dtype = computed_type(node.inputs[0])
+    if dtype in INTEGERS:
+        whole = mb.reduce_sum(x=x, axes=chosen, keep_dims=keep_dims)
+        count = math.prod(fixed_size(size) for size in sizes)
+        return wrapped(truncated_quotient(whole, np.array(count, np.int32), is_signed=True), dtype)
+    if not node.has_integer_kernel() or not all(isinstance(size, int | np.integer) for size in sizes):
+        return mb.reduce_mean(x=x, axes=chosen, keep_dims=keep_dims)
+    count = math.prod(int(size) for size in sizes)
+    mantissa, exponent = math.frexp(float(node.scales(0)[0]) / float(node.scales(-1)[0]))
+    shift = min(count.bit_length() - 1, 32, 31 + exponent)
+    multiplier = (math.floor(mantissa * 2**31 + 0.5) << shift) // count * 2.0 ** (exponent - shift - 31)
+    total = mb.reduce_sum(x=steps(x, node.tensor(0)), axes=chosen, keep_dims=keep_dims)
+    return requantized(total, multiplier, node.outputs[0], exponent=exponent - shift)
 
 
 def _any_or_all(x: Var, axes: Array, keep_dims: bool, mil_name: str) -> Var:
@@ -99,9 +119,15 @@ def top_k(x: Var, k: int) -> tuple[Var, Var]:
 
 @translates("BATCH_MATMUL")
 def batch_matmul(
-    x: Var, y: Var, *, adj_x: bool = False, adj_y: bool = False, asymmetric_quantize_inputs: bool = False
+    x: Var, y: Var, *, adj_x: bool = False, adj_y: bool = False, asymmetric_quantize_inputs: bool = False, node: Node
 ) -> Var:
     """Matrix products of the last two axes."""
+    if node.has_integer_kernel():
+        product = mb.matmul(
+            x=steps(x, node.tensor(0)), y=steps(y, node.tensor(1)), transpose_x=adj_x, transpose_y=adj_y
+        )
+        multiplier = float(node.scales(0)[0]) * float(node.scales(1)[0]) / float(node.scales(-1)[0])
+        return requantized(product, multiplier, node.outputs[0])
 
     return mb.matmul(x=x, y=y, transpose_x=adj_x, transpose_y=adj_y)
 
