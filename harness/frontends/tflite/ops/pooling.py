@@ -7,7 +7,7 @@ import numpy as np
 from harness.errors import UnsupportedError
 from harness.frontends import space
 from harness.frontends.builder import mb
-from harness.frontends.dispatch import Value, Var
+from harness.frontends.dispatch import Array, Value, Var
 from harness.frontends.tflite.layout import channels_first, channels_last, is_known, known, sizes
 from harness.frontends.tflite.node import Node
 from harness.frontends.tflite.ops.activations import fused
