@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from harness.frontends.builder import dtype_of, mb
+from harness.frontends.builder import dtype_of, like, mb
 from harness.frontends.dispatch import Var
 from harness.frontends.program import constant
 
@@ -18,7 +18,21 @@ def where(condition: Var, a: Var, b: Var) -> Var:
         whole = np.broadcast_shapes(*shapes)
         if np.broadcast_shapes(*shapes[1:]) != whole:
             a = broadcast(a, whole)
+    elif not _covers(condition, a, b):
+        kind = dtype_of(a)
+        zeros = mb.mul(x=mb.cast(x=condition, dtype=kind), y=like(a, 0))
+        a = mb.add(x=a, y=zeros)
     return mb.select(cond=condition, a=a, b=b)
+
+
+def _covers(condition: Var, a: Var, b: Var) -> bool:
+    """Whether a or b has every size of the condition."""
+    for axis in range(1, len(condition.shape) + 1):
+        size = condition.shape[-axis]
+        held = [value.shape[-axis] for value in (a, b) if len(value.shape) >= axis]
+        if size != 1 and size not in held:
+            return False
+    return True
 
 
 def broadcast(x: Var, shape: tuple[int, ...]) -> Var:

@@ -82,17 +82,19 @@ def sensible_inputs(graph: TFLiteGraph, interface: Signature, seed: int = 5) -> 
         for name, index in interface.inputs.items():
             tensor = tensors[index]
             shape = concrete_shape(tensor.shape_signature or tensor.shape)
+            is_picture = kind != "noise" and len(shape) == 4 and shape[3] in (1, 3)
+            is_positive = is_picture and kind == "positive"
             if kind == "noise":
                 real = random.normal(0, 0.3, shape).clip(-1, 1)
             else:
-                real = _picture(shape) if len(shape) == 4 and shape[3] in (1, 3) else _tones(shape, random)
-                real = real if kind == "positive" else 2 * real - 1
+                real = _picture(shape) if is_picture else _tones(shape, random)
+                real = 2 * real - 1 if is_picture and not is_positive else real
             dtype = np.dtype(tensor.dtype)
             if dtype.kind == "b":
                 values[name] = np.asarray(real > 0.5)
             elif tensor.dtype in ("int8", "uint8", "int16"):
                 bounds = np.iinfo(dtype)
-                low = 0 if kind == "positive" else -1
+                low = 0 if is_positive else -1
                 values[name] = (bounds.min + (real - low) / (1 - low) * (bounds.max - bounds.min)).astype(dtype)
             elif dtype.kind in "iu":
                 values[name] = (np.abs(real) * 100).astype(dtype)
@@ -118,10 +120,10 @@ def _picture(shape: tuple[int, ...]) -> Any:
 
 
 def _tones(shape: tuple[int, ...], random: Any) -> Any:
-    """A mixture of sines along the last axis, in [0, 1], with a little noise."""
+    """A mixture of sines along the last axis, in [-1, 1], with a little noise."""
     place = np.arange(shape[-1] if shape else 1)
     waves = sum(np.sin(place * frequency + phase) for frequency, phase in random.uniform(0.01, 1.5, (4, 2)))
-    return np.clip(np.broadcast_to(0.5 + waves.reshape(shape[-1:]) / 10, shape) + random.normal(0, 0.02, shape), 0, 1)
+    return np.clip(np.broadcast_to(waves.reshape(shape[-1:]) / 5, shape) + random.normal(0, 0.03, shape), -1, 1)
 
 
 def difference(found: Any, expected: Any) -> float:

@@ -136,6 +136,10 @@ def _tokens(x: Any) -> Any:
     return tf.matmul(tf.nn.softmax(tf.matmul(tokens, tokens, transpose_b=True)), tokens)
 
 
+def _masked(x: Any) -> Any:
+    return tf.where(x[:, 0, 0, 0] > 0, 2.0, -1.0)[:, None] * tf.reduce_mean(x, (1, 2))
+
+
 # Networks, the shape that they are declared with, and shapes that they are called with.
 FLEXIBLE: dict[str, tuple[Callable[[Any], Any], tuple[int | None, ...], list[tuple[int, ...]]]] = {
     "batch": (_network, (None, 8, 8, 3), [(1, 8, 8, 3), (3, 8, 8, 3)]),
@@ -147,6 +151,7 @@ FLEXIBLE: dict[str, tuple[Callable[[Any], Any], tuple[int | None, ...], list[tup
     "resized to the input's size": (_upsampled, (1, None, None, 3), [(1, 8, 8, 3), (1, 12, 20, 3)]),
     "transposed convolution": (_transposed, (1, None, None, 3), [(1, 8, 8, 3), (1, 12, 20, 3)]),
     "pixels": (_pixels, (None, None, None, 3), [(1, 6, 8, 3), (2, 7, 9, 3)]),
+    "numbers that a batch chooses": (_masked, (None, 4, 4, 3), [(1, 4, 4, 3), (5, 4, 4, 3)]),
     "attention": (_tokens, (None, 8, None, 3), [(1, 8, 8, 3), (2, 8, 6, 3)]),
 }
 
