@@ -21,6 +21,8 @@ from harness.tensors import Array, TensorSpec
 
 # A flexible dimension of no declared bound: Core ML wants one (coremltools, RangeDim).
 DEFAULT_UPPER_BOUND = 4096
+# ... where the tensor is no image: a minute of sound is about a million samples.
+LONGEST_SEQUENCE = 1 << 20
 
 _INT32 = np.iinfo(np.int32)
 
@@ -149,7 +151,8 @@ class ProgramBuilder:
         for spec in self.inputs:
             shape, declared = [], []
             for axis, size in enumerate(spec.shape or (1,)):
-                bounds = (ranges or {}).get((spec.name, axis), InputRange())
+                upper = DEFAULT_UPPER_BOUND if len(spec.shape) > 3 else LONGEST_SEQUENCE
+                bounds = (ranges or {}).get((spec.name, axis), InputRange(1, upper))
                 shape.append(get_new_symbol() if size is None else size)
                 declared.append(coremltools.RangeDim(bounds.lower, bounds.upper) if size is None else size)
             kind = kinds["int32" if _is_integer(spec.dtype) else spec.dtype]

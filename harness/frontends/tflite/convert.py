@@ -17,7 +17,7 @@ from harness.frontends.program import InputRange, Names, ProgramBuilder, Scope, 
 from harness.frontends.tflite import ops  # noqa: F401 (fills the table of translations)
 from harness.frontends.tflite.axes import on_twins
 from harness.frontends.tflite.graph import Operator, Signature, Subgraph, TensorInfo, TFLiteGraph
-from harness.frontends.tflite.layout import pointwise, remembering_layouts, twin
+from harness.frontends.tflite.layout import known, pointwise, remembering_layouts, twin
 from harness.frontends.tflite.node import Node
 from harness.frontends.tflite.options import custom_attributes
 from harness.frontends.tflite.quantization import (
@@ -263,7 +263,7 @@ def options_of(operator: Operator, translation: Translation) -> Mapping[str, Any
 
 
 # They compute with complex numbers, which are pairs (ops/fourier.py).
-COMPLEX = frozenset({"RFFT2D", "REAL", "IMAG", "COMPLEX_ABS", "RESHAPE", "SQUEEZE", "EXPAND_DIMS"})
+COMPLEX = frozenset({"RFFT2D", "REAL", "IMAG", "COMPLEX_ABS", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "CAST"})
 # Their results are values of their input, which lie on the grid already.
 _MOVES = frozenset(
     {
@@ -283,10 +283,10 @@ def _folded(value: Value) -> Value:
     """A small result that coremltools has computed from constants, as one: what asks for constants takes it."""
     if isinstance(value, np.ndarray) or twin(value) is not None or value.op is None:
         return value
-    found = value.val
-    if found is None or value.op.op_type.startswith("constexpr") or np.size(found) > _LARGEST_FOLDED:
+    found = known(value)
+    if found is None or value.op.op_type.startswith("constexpr") or found.size > _LARGEST_FOLDED:
         return value
-    return np.asarray(found)
+    return found
 
 
 def _on_grid(value: Var, operator: Operator, inputs: Sequence[TensorInfo | None], tensor: TensorInfo) -> Var:

@@ -206,4 +206,8 @@ def known(value: Value) -> Array | None:
     """What a value is known to be when the model is converted, or None."""
     if isinstance(value, np.ndarray):
         return value
-    return None if value.val is None else np.asarray(value.val)
+    if value.val is None:
+        return None
+    numbers = np.asarray(value.val)
+    # MIL keeps sizes that were picked from a shape that is known in part as objects.
+    return numbers.astype(np.int32) if numbers.dtype == object else numbers

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from harness.frontends.dispatch import Value
-from harness.frontends.tflite.layout import known
+from harness.frontends.tflite.layout import is_known, known
 
 _Numbers = list[Any]  # of numpy arrays of objects
 # What shapes are computed with, on vectors and scalars.
@@ -52,6 +52,8 @@ def remember_sizes(
     if any(numbers is None or numbers.size > _MOST for numbers in given):
         return
     numbers = np.asarray(compute(given, options), dtype=object)
+    if all(is_known(number) for number in numbers.reshape(-1)):
+        numbers = numbers.astype(np.int32)
     if numbers.shape == tuple(result.shape):
         held = result.sym_type()
         held.val = numbers if numbers.ndim else numbers.item()

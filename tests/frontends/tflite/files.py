@@ -148,7 +148,9 @@ def check_file(path: Path, precision: str = "float32", signature: str | None = N
         interface = graph.interface(signature)
         row["operators"] = len(graph.subgraphs[interface.subgraph].operators)
         started = time.perf_counter()
-        artifact = convert_tflite(graph, precision, Path(folder, "a.mlpackage"), signature=signature)
+        has_state = any(item.name == "VAR_HANDLE" for subgraph in graph.subgraphs for item in subgraph.operators)
+        target = "iOS18" if has_state else "iOS17"
+        artifact = convert_tflite(graph, precision, Path(folder, "a.mlpackage"), signature=signature, target=target)
         row["seconds"] = round(time.perf_counter() - started, 2)
         operations = count_operations(artifact.path)
         row.update(package=artifact.size_bytes, operations=operations.total(), transposes=operations["transpose"])
@@ -162,7 +164,7 @@ def check_file(path: Path, precision: str = "float32", signature: str | None = N
         for inputs in sensible_inputs(graph, interface):
             expected = interpreter.predict(inputs)
             given = {artifact.input_names[name]: _as_given(value) for name, value in inputs.items()}
-            found = model.predict(given)
+            found = model.predict(given, model.new_state() if has_state else None)
             for name, value in expected.items():
                 error = difference(found[artifact.output_names[name]].reshape(value.shape), value)
                 row["differences"][name] = max(row["differences"][name], error)

@@ -11,6 +11,7 @@ from harness.frontends.integers import NARROW, bits_as, combined_bits, converted
 from harness.frontends.program import as_var
 from harness.frontends.selection import broadcast_together
 from harness.frontends.tflite.node import Node
+from harness.frontends.tflite.ops.fourier import real
 from harness.frontends.tflite.registry import translates
 from harness.frontends.tflite.types import computed_type
 
@@ -52,12 +53,18 @@ _SATURATED = {"uint8": (0, 255), "int16": (-32768, 32767)}
 
 @translates("CAST")
 def cast(x: Var, *, in_data_type: str = "", out_data_type: str = "", node: Node) -> Var:
-    """Floats are truncated towards zero, and saturate or wrap; integers wrap."""
+    """Floats are truncated towards zero, and saturate or wrap; integers wrap; of complex numbers the real part."""
     given, wanted = computed_type(node.inputs[0]), node.outputs[0].dtype
-    if "complex" in given or "complex" in wanted:
-        raise UnsupportedError("casts of complex numbers", received=f"{given} to {wanted}")
+    if "complex" in given:
+        return x if "complex" in wanted else _converted(real(x), "float32", wanted)
+    if "complex" in wanted:
+        raise UnsupportedError("a cast to complex numbers", received=f"{given} to {wanted}")
     if node.outputs[0].quantization is not None and computed_type(node.outputs[0]) == "float32":
         wanted = "float32"
+    return _converted(x, given, wanted)
+
+
+def _converted(x: Var, given: str, wanted: str) -> Var:
     if given == "float32" and wanted in _SATURATED:
         x = mb.clip(x=x, alpha=np.float32(_SATURATED[wanted][0]), beta=np.float32(_SATURATED[wanted][1]))
     return converted(x, given, wanted)
