@@ -180,6 +180,13 @@ LIMITATIONS: tuple[Limitation, ...] = (
     ),
     Limitation(
         "frontends.tflite",
+        "state of recurrent layers (LSTM, RNN, SVDF and their sequences)",
+        "inexact",
+        "each prediction begins with a state of zeros, as the interpreter's first after it was allocated or its "
+        "variables were reset; what the interpreter keeps from one prediction to the next is not kept",
+    ),
+    Limitation(
+        "frontends.tflite",
         "MaxUnpooling2D",
         "inexact",
         "an index beyond its window, which no MaxPoolingWithArgmax2D of the same window writes, is passed over",

@@ -248,6 +248,9 @@ class Converter:
         if value is not None:
             return value
         tensor = subgraph.tensors[index]
+        if tensor.is_variable:
+            # A layer's state before the first step.
+            return np.zeros(tensor.shape, np.float32)
         if not tensor.is_constant:
             raise ConversionError(f"tensor {index} {tensor.name!r} is read before it is computed")
         constant = dequantized_constant(tensor, tensor.name or f"tensor_{index}") if is_quantized(tensor) else None

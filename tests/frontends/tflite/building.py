@@ -17,7 +17,8 @@ from harness.quiet import quiet_imports
 class Tensor:
     """A tensor of the model; with ``values`` a constant. A size None is flexible.
 
-    ``scales`` and ``zero_points`` quantise it, one for the tensor or one for each index of ``axis``.
+    ``scales`` and ``zero_points`` quantise it, one for the tensor or one for each index of ``axis``. ``is_variable``:
+    it holds a layer's state.
     """
 
     shape: tuple[int | None, ...]
@@ -26,6 +27,7 @@ class Tensor:
     scales: tuple[float, ...] = ()
     zero_points: tuple[int, ...] = ()
     axis: int = 0
+    is_variable: bool = False
 
 
 def constant(values: Any, dtype: str = "float32") -> Tensor:
@@ -65,7 +67,7 @@ def one_operator(
         name = f"constant_{index}" if tensor.values is not None else f"input_{len(graph.inputs)}"
         graph.tensors.append(_tensor(generated, tensor, name, model.buffers))
         operation.inputs.append(index)
-        if tensor.values is None:
+        if tensor.values is None and not tensor.is_variable:
             graph.inputs.append(index)
     for position, tensor in enumerate(outputs):
         index = len(graph.tensors)
@@ -108,7 +110,7 @@ def _buffer(generated: Any, content: bytes) -> Any:
 
 def _tensor(generated: Any, tensor: Tensor, name: str, buffers: list[Any]) -> Any:
     made = generated.TensorT()
-    made.name, made.hasRank = name, True
+    made.name, made.hasRank, made.isVariable = name, True, tensor.is_variable
     made.shape = [1 if size is None else size for size in tensor.shape]
     if None in tensor.shape:
         made.shapeSignature = [-1 if size is None else size for size in tensor.shape]

@@ -11,11 +11,6 @@ from harness.limitations import LIMITATIONS
 
 # Members of the enumeration that are no operators, and another dialect's.
 NO_OPERATORS = {"CUSTOM", "PLACEHOLDER_FOR_GREATER_OP_CODES"}
-# Recurrent layers are not translated yet.
-PENDING = {
-    "BIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_RNN", "LSTM", "RNN", "SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM",
-    "UNIDIRECTIONAL_SEQUENCE_RNN",
-}  # fmt: skip
 
 
 def builtins() -> set[str]:
@@ -31,5 +26,5 @@ def test_every_builtin_operator_is_translated_or_a_limitation() -> None:
         for name in re.findall(r"[A-Z][A-Z0-9_]{2,}(?=, |$)", item.what)
     }
     translated = set(TRANSLATIONS.operators())
-    assert builtins() - translated - limited - PENDING == set()
+    assert builtins() - translated - limited == set()
     assert translated & limited == set()

@@ -18,9 +18,7 @@ from harness.frontends.onnx.declared import known_or_none
 from harness.frontends.onnx.graph import Node
 from harness.frontends.onnx.registry import translates
 from harness.frontends.program import as_var
-
-# A longer sequence makes a program that no device takes well.
-LONGEST = 512
+from harness.frontends.recurrent import timesteps
 
 
 def _activation(name: str, alpha: float | None, beta: float | None) -> Callable[[Var], Var]:
@@ -142,10 +140,7 @@ def _run(
     if options.layout:
         sequence = mb.transpose(x=sequence, perm=[1, 0, 2])
     steps, batch = int(sequence.shape[0]), int(sequence.shape[1])
-    if steps > LONGEST:
-        raise UnsupportedError("a recurrent layer over a long sequence", received=steps, supported=f"{LONGEST} steps")
-    parts = list(mb.split(x=sequence, num_splits=steps, axis=0)) if steps > 1 else [sequence]
-    inputs = [mb.squeeze(x=part, axes=[0]) for part in parts]
+    inputs = timesteps(sequence)
     masks = _masks(lengths, steps, batch, options)
     collected, last = [], []
     for index in range(options.directions):
