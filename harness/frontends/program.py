@@ -283,6 +283,7 @@ def write_program(
                 if name == "common::reduce_transposes" and not _has_transposes(program):
                     continue
                 PASS_REGISTRY[name](program)
+            _share_small_constants(program)
             name = "the writer of ML Programs"
             specification = to_protobuf(
                 program, weights, specification_version=builder.function.opset_version.value,
@@ -304,6 +305,28 @@ def write_program(
         ),
         provenance={**provenance, "precision": precision, "minimum_deployment_target": builder.target},
     )
+
+
+# coremltools shares those that are larger, if they are nearly equal.
+_LARGEST_SHARED = 100
+
+
+def _share_small_constants(program: Any) -> None:
+    """One constant for all that are the same: each takes about a hundred bytes of a package."""
+    for function in program.functions.values():
+        found: dict[tuple[Any, ...], Any] = {}
+        shared = []
+        with function:
+            for operation in list(function.operations):
+                if operation.op_type != "const" or np.size(operation.val.val) > _LARGEST_SHARED:
+                    continue
+                variable, value = operation.outputs[0], np.asarray(operation.val.val)
+                key = (variable.dtype, value.dtype.str, value.shape, value.tobytes())
+                first = found.setdefault(key, variable)
+                if first is not variable and variable not in function.outputs:
+                    function.replace_uses_of_var_after_op(anchor_op=operation, old_var=variable, new_var=first)
+                    shared.append(operation)
+            function.remove_ops(shared)
 
 
 def _has_transposes(program: Any) -> bool:

@@ -181,6 +181,8 @@ def transposed_weight(weight: Value, perm: Sequence[int]) -> Value:
             scale=operation.scale.val,
             axis=np.int32(list(perm).index(axis)),
         )
+    if is_cast(weight):
+        return cast_constant(operation.source_val.val.transpose(perm))
     if weight.val is not None:
         return np.ascontiguousarray(weight.val.transpose(perm))
     return mb.transpose(x=weight, perm=list(perm))
@@ -199,13 +201,28 @@ def unfolded_weight(weight: Value, places: int) -> Value:
             scale=operation.scale.val,
             axis=operation.axis.val,
         )
+    if is_cast(weight):
+        return cast_constant(operation.source_val.val.reshape(shape))
     return weight.val.reshape(shape)
+
+
+def cast_constant(values: Array) -> Var:
+    """float16 numbers that the package holds as they are and the program computes with as float32."""
+    result: Var = mb.constexpr_cast(source_val=np.ascontiguousarray(values), output_dtype="fp32")
+    return result
+
+
+def is_cast(value: Value) -> bool:
+    """Whether a value is such."""
+    return not isinstance(value, np.ndarray) and value.op is not None and value.op.op_type == "constexpr_cast"
 
 
 def known(value: Value) -> Array | None:
     """What a value is known to be when the model is converted, or None."""
     if isinstance(value, np.ndarray):
         return value
+    if is_cast(value):
+        return np.asarray(value.op.source_val.val, np.float32)
     if value.val is None:
         return None
     numbers = np.asarray(value.val)

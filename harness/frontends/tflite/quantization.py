@@ -26,7 +26,7 @@ from harness.frontends.tflite.layout import known, twin
 
 RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767), "int4": (-8, 7)}
 # A compressed constant of fewer elements costs more than it saves.
-_FEWEST_COMPRESSED = 256
+FEWEST_COMPRESSED = 256
 # Divisors a little too small, so that halves are rounded away from zero and nothing else is rounded otherwise: for
 # values that are far apart, and for those that are not.
 _AWAY_FROM_ZERO = 1 - 2.0**-18
@@ -111,7 +111,7 @@ def dequantized_constant(tensor: TensorInfo, name: str) -> Value:
     assert quantization is not None
     values = tensor.array()
     scales, zero_points = quantization.scales, quantization.zero_points
-    if values.dtype in (np.dtype(np.int8), np.dtype(np.uint8)) and values.size >= _FEWEST_COMPRESSED:
+    if values.dtype in (np.dtype(np.int8), np.dtype(np.uint8)) and values.size >= FEWEST_COMPRESSED:
         return _compressed(values, scales, zero_points, quantization.axis if quantization.is_per_axis else 0, name)
     shape = [1] * values.ndim
     if quantization.is_per_axis:
@@ -193,7 +193,7 @@ def steps_of_constant(weight: Value, tensor: TensorInfo) -> Value:
     values, zero_points = tensor.array(), quantization.zero_points
     if len(zero_points) > 1 and (zero_points == zero_points[0]).all():
         zero_points = zero_points[:1]
-    if values.dtype in (np.dtype(np.int8), np.dtype(np.uint8)) and values.size >= _FEWEST_COMPRESSED:
+    if values.dtype in (np.dtype(np.int8), np.dtype(np.uint8)) and values.size >= FEWEST_COMPRESSED:
         return _compressed(values, np.ones(len(zero_points)), zero_points, quantization.axis)
     shape = [1] * values.ndim
     if len(zero_points) > 1:

@@ -8,11 +8,11 @@ from harness.frontends.builder import dtype_of, mb
 from harness.frontends.dispatch import Var
 from harness.frontends.integers import INTEGERS, computed_power, constant_power, truncated_quotient, wrapped
 from harness.frontends.selection import as_numbers, where
-from harness.frontends.tflite.layout import along_channels, known, pointwise
+from harness.frontends.tflite.layout import along_channels, cast_constant, known, pointwise
 from harness.frontends.tflite.lookup import agrees, by_table, hard_swish_table
 from harness.frontends.tflite.node import Node
 from harness.frontends.tflite.ops.activations import fused
-from harness.frontends.tflite.quantization import divided, grid_of, nudged, requantized, steps
+from harness.frontends.tflite.quantization import FEWEST_COMPRESSED, divided, grid_of, nudged, requantized, steps
 from harness.frontends.tflite.registry import TRANSLATIONS, translates
 from harness.frontends.tflite.types import computed_type
 
@@ -286,7 +286,12 @@ def quantize(x: Var, *, node: Node) -> Var:
     if node.has_integer_kernel():
         multiplier = float(node.scales(0)[0]) / float(node.scales(-1)[0])
         return requantized(steps(x, node.tensor(0)), multiplier, node.outputs[0])
-    return mb.cast(x=x, dtype="fp32") if "fp16" in dtype_of(x) else x
+    if "fp16" not in dtype_of(x):
+        return x
+    weights = known(x)
+    if weights is not None and weights.size >= FEWEST_COMPRESSED and node.converter.precision == "float32":
+        return cast_constant(weights)
+    return mb.cast(x=x, dtype="fp32")
 
 
 @translates("DENSIFY")
