@@ -20,7 +20,7 @@ class Artifact:
 
     ``format``: mlprogram, neuralnetwork, tensorflow, tflite or onnx. ``output_names`` maps the
     reference's output names to this artifact's, ``input_names`` likewise. ``provenance`` holds route,
-    precision, options and versions as text.
+    precision, options and versions as text. ``warnings`` say where the conversion may differ from the model.
     """
 
     path: Path
@@ -30,6 +30,7 @@ class Artifact:
     input_names: Mapping[str, str] = field(default_factory=dict)
     output_names: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def content_hash(self) -> str:
         """SHA-256 of the artifact's files."""
@@ -61,6 +62,7 @@ class Artifact:
             input_names=dict(data["input_names"]),
             output_names=dict(data["output_names"]),
             provenance=dict(data["provenance"]),
+            warnings=tuple(data.get("warnings", ())),
         )
 
 

@@ -130,6 +130,8 @@ def convert(
     load_plugin_files(plugin or ())
     prepared = prepare(find_case(model, models_folder, trust=trust), tuple(inputs or ()))
     artifact = plugins.route(route).convert(prepared.source, _precisions([precision])[0], output)
+    for warning in artifact.warnings:
+        typer.echo(f"warning: {warning}", err=True)
     typer.echo(f"{artifact.path}  {artifact.size_bytes:,} bytes")
 
 

@@ -278,6 +278,7 @@ class Bench:
             "convert_cached": cached,
             "artifact_hash": artifact.content_hash(),
             "artifact_bytes": artifact.size_bytes,
+            "conversion_warnings": artifact.warnings,
         }
         return _Conversion(artifact, fields)
 

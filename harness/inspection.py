@@ -31,6 +31,7 @@ class Inspection:
     bytes: int = 0
     seconds: float = 0.0
     error: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -97,7 +98,7 @@ def inspect_routes(
                 artifact = route.convert(source, precision, Path(folder, f"{case.name}.mlpackage"))
                 took = time.perf_counter() - start
                 counted = dict(count_operations(artifact.path))
-                found.append(Inspection(name, precision, counted, artifact.size_bytes, took))
+                found.append(Inspection(name, precision, counted, artifact.size_bytes, took, "", artifact.warnings))
             except HarnessError as error:
                 found.append(Inspection(name, precision, error=str(error)))
     return found

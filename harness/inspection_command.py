@@ -69,10 +69,13 @@ def _print(found: list[Inspection]) -> None:
             table.add_row(name, *(str(item.operations.get(name, "")) for item in good))
         table.add_section()
         table.add_row("all", *(str(item.total) for item in good), style="bold")
+        table.add_row("transposes left", *(str(item.transposes) for item in good))
         table.add_row("bytes", *(f"{item.bytes:,}" for item in good))
         if any(item.seconds for item in good):
             table.add_row("seconds to convert", *(f"{item.seconds:.2f}" for item in good))
         console.print(table)
     for item in found:
+        for warning in item.warnings:
+            console.print(f"{item.route}: warning: {warning}", markup=False, highlight=False)
         if item.error:
             console.print(f"{item.route}: {item.error}", markup=False, highlight=False)

@@ -193,6 +193,13 @@ LIMITATIONS: tuple[Limitation, ...] = (
     ),
     Limitation(
         "frontends.tflite",
+        "float inputs of integer weights",
+        "inexact",
+        "TensorFlow Lite's hybrid kernels round such an input to 8 bits for each prediction; here it is computed in "
+        "floating point. The conversion warns of it, by operator",
+    ),
+    Limitation(
+        "frontends.tflite",
         "quantised activations",
         "inexact",
         "computed as floats that are rounded to each tensor's grid: a result may differ from the interpreter's "

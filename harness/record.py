@@ -68,6 +68,7 @@ class Record:
     seed: int = 0
     position: int | None = None  # in the order in which the model's cells were run, from 0
     warnings: tuple[str, ...] = ()
+    conversion_warnings: tuple[str, ...] = ()
     # How its process went
     remarks: tuple[str, ...] = ()
     signal: str = ""  # that ended it

@@ -22,6 +22,7 @@ def test_our_routes_have_no_more_operations_than_the_native_one(name: str) -> No
     assert onnx.total <= native.total
     assert tflite.total <= native.total
     assert max(onnx.transposes, tflite.transposes) <= native.transposes
+    assert tflite.transposes <= 2
 
 
 def test_command(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from harness.case import ModelCase, discover
 from harness.photographs import COLOR_PHOTOGRAPHS
 from harness.routes.native import NativeRoute
+from harness.routes.tflite import TFLiteRoute
 from harness.runtimes import portable
 from harness.runtimes.tensorflow import FrozenGraph, load_frozen, load_graph, open_model
 
@@ -94,6 +95,18 @@ def test_conversion_keeps_to_the_tolerance(
     error = np.abs(result - reference).max()
     assert error <= cases[name].tolerance.for_precision(precision)
     assert (error > 1e-4) == (precision == "float16")
+
+
+@pytest.mark.parametrize("name", GAINS)
+def test_the_tflite_route_keeps_to_the_tolerance(
+    graphs: Mapping[str, FrozenGraph], cases: Mapping[str, ModelCase], name: str, tmp_path: Path
+) -> None:
+    inputs = inputs_of(cases[name])
+    artifact = TFLiteRoute().convert(graphs[name], "float32", tmp_path / "model.mlpackage")
+    (reference,) = load_frozen(graphs[name]).predict(inputs).values()
+    (result,) = portable.load(artifact.path).predict(inputs).values()
+    assert np.abs(result - reference).max() <= 1e-4
+    assert not artifact.warnings
 
 
 def test_super_resolution_takes_any_size(cases: Mapping[str, ModelCase]) -> None:

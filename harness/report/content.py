@@ -128,6 +128,7 @@ def _row(record: Mapping[str, Any], notes: dict[tuple[str, str], Note], folder: 
         remarks.append(("failure", stage + (record["error"] or "no reason was recorded")))
     elif record["status"] == "skipped":
         remarks.append(("skipped", record["error"] or "no reason was recorded"))
+    remarks += [("conversion", text) for text in record["conversion_warnings"]]
     remarks += [("stability", text) for text in dict.fromkeys((*record["stability"], *record["warnings"]))]
     for kind, text in remarks:
         notes.setdefault((kind, text), Note(len(notes) + 1, kind, text))

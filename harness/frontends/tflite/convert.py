@@ -17,6 +17,7 @@ from harness.frontends.program import InputRange, Names, ProgramBuilder, Scope, 
 from harness.frontends.tflite import ops  # noqa: F401 (fills the table of translations)
 from harness.frontends.tflite.axes import on_twins
 from harness.frontends.tflite.graph import Operator, Signature, Subgraph, TensorInfo, TFLiteGraph
+from harness.frontends.tflite.inexact import BY_A_STEP, HALF_STATE, Inexact
 from harness.frontends.tflite.layout import known, pointwise, remembering_layouts, twin
 from harness.frontends.tflite.node import Node
 from harness.frontends.tflite.options import custom_attributes
@@ -75,12 +76,19 @@ def convert_tflite(
     features = Features(interface)
     try:
         with quiet_conversion(), remembering_layouts(), remembering_integers():
-            builder = Converter(graph, precision).program(interface, features, target, ranges)
+            converter = Converter(graph, precision)
+            builder = converter.program(interface, features, target, ranges)
     except UNFIT as error:
         raise ConversionError(f"model {graph.name} cannot be converted", received=repr(error)[:300]) from error
     provenance = {"route": "tflite", "coremltools": version("coremltools")}
     artifact = write_program(builder, precision, destination, provenance, f"model {graph.name}")
-    return replace(artifact, input_names=features.inputs, output_names=features.outputs)
+    converter.inexact.inspect(_called(graph, interface))
+    return replace(
+        artifact,
+        input_names=features.inputs,
+        output_names=features.outputs,
+        warnings=tuple(f"model {graph.name}: {message}" for message in converter.inexact.messages()),
+    )
 
 
 class Features:
@@ -139,6 +147,7 @@ class Converter:
         self.precision = precision
         self.names = Names()
         self.variables = Variables()
+        self.inexact = Inexact()
         self.written = 0  # operators so far, those of a subgraph each time that it is called
         self._given: Mapping[str, Var] = {}
 
@@ -159,6 +168,9 @@ class Converter:
             )
         bounds = {(features.inputs[name], axis): bound for (name, axis), bound in (ranges or {}).items()}
         self.variables.states = states_of(self.graph, subgraph, target, features.inputs.values())
+        for operator in subgraph.operators if self.variables.states else ():
+            if operator.name == "ASSIGN_VARIABLE":
+                self.inexact.note(operator, HALF_STATE)
         builder = ProgramBuilder(specs, target, bounds, tuple(self.variables.states.values()))
         with builder.building() as given:
             self._given = given
@@ -233,6 +245,9 @@ class Converter:
             if value is None:
                 continue
             if is_quantized(tensor):
+                exact = operator.name == "QUANTIZE" or _only_moves(operator) or lies_on_grid(value, tensor)
+                if not exact:
+                    self.inexact.note(operator, BY_A_STEP)
                 value = _on_grid(as_var(value), operator, infos, tensor)
             value = _folded(value)
             scope.values[str(tensor.index)] = value
