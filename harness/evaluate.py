@@ -117,8 +117,10 @@ def in_random_order(cells: Sequence[Cell], seed: int) -> list[Cell]:
 
 
 def default_routes() -> tuple[str, ...]:
-    """Routes that can be taken on this machine: those of extras that are not installed are left out."""
-    return tuple(name for name in plugins.names(plugins.ROUTES) if not plugins.route(name).unavailable())
+    """Routes that can be taken on this machine: those of extras that are not installed are left out, and those that
+    only check others."""
+    routes = [plugins.route(name) for name in plugins.names(plugins.ROUTES)]
+    return tuple(route.name for route in routes if route.by_default and not route.unavailable())
 
 
 def default_runtimes(*, available: bool = True) -> tuple[str, ...]:

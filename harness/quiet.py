@@ -50,12 +50,13 @@ def without_frameworks() -> None:
 
 @contextmanager
 def quiet_conversion() -> Iterator[None]:
-    """coremltools' progress bars, log lines and warnings are not shown while it converts."""
+    """Progress bars, log lines and warnings of coremltools and tf2onnx are not shown while they convert."""
     from tqdm import tqdm
 
-    logger = logging.getLogger("coremltools")
-    level, start = logger.level, tqdm.__init__
-    logger.setLevel(logging.CRITICAL)
+    levels = {logger: logger.level for logger in map(logging.getLogger, ("coremltools", "tf2onnx"))}
+    start = tqdm.__init__
+    for logger in levels:
+        logger.setLevel(logging.CRITICAL)
     tqdm.__init__ = functools.partialmethod(start, disable=True)
     try:
         with warnings.catch_warnings():
@@ -63,4 +64,5 @@ def quiet_conversion() -> Iterator[None]:
             yield
     finally:
         tqdm.__init__ = start
-        logger.setLevel(level)
+        for logger, level in levels.items():
+            logger.setLevel(level)

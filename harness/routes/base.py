@@ -17,6 +17,8 @@ class Route(ABC):
     name: str
     precisions: tuple[str, ...] = PRECISIONS
     source_formats: tuple[str, ...] = ("tensorflow",)
+    # Whether it is taken where no route is named; one that only checks another is not.
+    by_default: bool = True
 
     def unavailable(self) -> str | None:
         """Why this route cannot be taken on this machine (a missing extra, say), or None."""

@@ -43,14 +43,19 @@ class TFLiteRoute(Route):
             artifact = convert_tflite(tflite_from_tensorflow(source), precision, destination, target=target)
             artifact = replace(
                 artifact,
-                input_names=_matched(source.inputs, artifact.input_names),
-                output_names=_matched(source.outputs, artifact.output_names),
+                input_names=matched(source.inputs, artifact.input_names),
+                output_names=matched(source.outputs, artifact.output_names),
             )
         return replace(artifact, provenance={**artifact.provenance, "route": self.name, **self.versions()})
 
 
 def tflite_from_tensorflow(source: Source) -> TFLiteGraph:
-    """TFLiteConverter's graph of a frozen one, in float32, builtin operators only. Raises ConversionError."""
+    """TFLiteConverter's graph of a frozen one. Raises ConversionError."""
+    return parse_graph(tflite_bytes(source), source.name)
+
+
+def tflite_bytes(source: Source) -> bytes:
+    """TFLiteConverter's file of a frozen graph, in float32, builtin operators only. Raises ConversionError."""
     if not isinstance(source, FrozenGraph):
         raise ConversionError("TFLiteConverter starts from TensorFlow", received=source.format)
     with quiet_imports():
@@ -58,14 +63,14 @@ def tflite_from_tensorflow(source: Source) -> TFLiteGraph:
     try:
         with quiet_imports():
             converter = tf.lite.TFLiteConverter.from_concrete_functions([source.function])
-            content = converter.convert()
+            content: bytes = converter.convert()
     except Exception as error:  # the converter raises whatever its passes do
         raise ConversionError(
             f"TFLiteConverter cannot convert {source.name}", received=first_line(error), remedy="Try another route"
         ) from error
-    return parse_graph(content, source.name)
+    return content
 
 
-def _matched(specs: tuple[TensorSpec, ...], names: Mapping[str, str]) -> dict[str, str]:
+def matched(specs: tuple[TensorSpec, ...], names: Mapping[str, str]) -> dict[str, str]:
     """The package's names by the source's. The converter keeps order, not always names."""
     return {spec.name: names.get(spec.name, other) for spec, other in zip(specs, names.values(), strict=True)}
