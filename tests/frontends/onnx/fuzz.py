@@ -6,22 +6,15 @@ names, attributes). Each batch of files has a process of its own: a crash or a h
 
 from __future__ import annotations
 
-import argparse
-import collections
 import random
-import subprocess
-import sys
-import tempfile
-import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import onnx
 
 from harness.errors import HarnessError
-
-BATCH = 50
-SECONDS_PER_FILE = 60
+from tests.frontends.fuzzing import main, outcomes_of
 
 
 def models() -> list[bytes]:
@@ -31,20 +24,6 @@ def models() -> list[bytes]:
 
     chosen = [case.model.SerializeToString() for case in cases("node")[::45] if case.model is not None]
     return [image_model().SerializeToString(), *chosen]
-
-
-def damaged_bytes(content: bytes, choose: random.Random) -> bytes:
-    """Bytes changed, cut off or doubled."""
-    data = bytearray(content)
-    for _ in range(choose.choice((1, 2, 5, 20))):
-        data[choose.randrange(len(data))] = choose.randrange(256)
-    kind = choose.randrange(4)
-    if kind == 0:
-        del data[choose.randrange(len(data)) :]
-    elif kind == 1:
-        start = choose.randrange(len(data))
-        data[start:start] = data[start : start + choose.randrange(1, 40)]
-    return bytes(data)
 
 
 def damaged_model(content: bytes, choose: random.Random) -> bytes:
@@ -86,25 +65,15 @@ def _change(proto: Any, choose: random.Random) -> None:
         node.op_type = choose.choice(["Relu", "Concat", "Reshape", "Loop", "Resize", "Nothing", "Conv", "Gather"])
 
 
-def run_batch(seeds: list[int], folder: Path) -> None:
-    """In a process of its own: a line for each seed before and after it."""
+def run_batch(seeds: list[int], folder: Path) -> Iterable[tuple[int, str]]:
+    """What becomes of each seed's file."""
+    return outcomes_of(seeds, models(), damaged_model, _judged, folder, ".onnx")
+
+
+def _judged(path: Path, destination: Path) -> str:
     from harness.frontends.onnx.convert import convert_onnx
 
-    contents = models()
-    for seed in seeds:
-        choose = random.Random(seed)
-        content = choose.choice(contents)
-        damage = damaged_bytes if choose.random() < 0.5 else damaged_model
-        path = folder / "damaged.onnx"
-        path.write_bytes(damage(content, choose))
-        print("begin", seed, flush=True)
-        try:
-            artifact = convert_onnx(path, "float32", folder / "a.mlpackage")
-            print("end", seed, _agreement(path, artifact), flush=True)
-        except HarnessError:
-            print("end", seed, "refused", flush=True)
-        except Exception as error:
-            print("end", seed, f"untyped {type(error).__name__}: {str(error)[:100]}", flush=True)
+    return _agreement(path, convert_onnx(path, "float32", destination))
 
 
 def _agreement(path: Path, artifact: Any) -> str:
@@ -140,44 +109,5 @@ def _agreement(path: Path, artifact: Any) -> str:
     return "converted, equal"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("count", type=int)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--batch", nargs=2, type=int)
-    arguments = parser.parse_args()
-    if arguments.batch:
-        with tempfile.TemporaryDirectory() as folder:
-            run_batch(list(range(*arguments.batch)), Path(folder))
-        return
-    outcomes: collections.Counter[str] = collections.Counter()
-    seed, last = arguments.seed, arguments.seed + arguments.count
-    while seed < last:
-        end = min(seed + BATCH, last)
-        command = [sys.executable, "-m", "tests.frontends.onnx.fuzz", "0", "--batch", str(seed), str(end)]
-        start = time.monotonic()
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_PER_FILE * 5, check=False)
-            output, status = done.stdout, done.returncode
-        except subprocess.TimeoutExpired as error:
-            output, status = (error.stdout or b"").decode(), -1
-        lines = [line.split(" ", 2) for line in output.splitlines() if line.startswith(("begin", "end"))]
-        for word, number, *rest in lines:
-            if word == "end":
-                outcomes[rest[0].split(":")[0]] += 1
-                if rest[0].startswith(("untyped", "WRONG")):
-                    print(number, rest[0])
-        finished = [int(line[1]) for line in lines if line[0] == "end"]
-        if status != 0 or len(finished) < end - seed:
-            began = [int(line[1]) for line in lines if line[0] == "begin"]
-            culprit = began[-1] if began else seed
-            outcomes["hung" if status == -1 else "crashed"] += 1
-            print(f"seed {culprit}: the process ended with {status} after {time.monotonic() - start:.0f} s")
-            seed = culprit + 1
-        else:
-            seed = end
-    print(dict(outcomes))
-
-
 if __name__ == "__main__":
-    main()
+    main("tests.frontends.onnx.fuzz", __doc__, run_batch)

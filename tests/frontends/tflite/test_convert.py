@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.errors import HarnessError, UnsupportedError
+from harness.errors import UnsupportedError
 from harness.frontends.tflite.convert import convert_tflite
 from harness.frontends.tflite.reader import parse_graph
 from harness.quiet import quiet_imports
 from harness.runtimes import portable
+from tests.frontends.fuzzing import outcomes_of
+from tests.frontends.tflite import fuzz
 
 with quiet_imports():
     import tensorflow as tf
@@ -118,15 +120,50 @@ def test_everything_that_stands_in_the_way_is_told(tmp_path: Path) -> None:
 
 
 def test_damaged_files(tmp_path: Path) -> None:
-    content = converter_of(small_network).convert()
-    random = np.random.default_rng(11)
-    outcomes = {"refused": 0, "converted": 0}
-    for _ in range(60):
-        damaged = np.frombuffer(content, np.uint8).copy()
-        damaged[random.integers(0, len(damaged), 3)] = random.integers(0, 256, 3)
-        try:
-            convert_tflite(parse_graph(damaged.tobytes(), "model"), "float32", tmp_path / "a.mlpackage")
-            outcomes["converted"] += 1
-        except HarnessError:
-            outcomes["refused"] += 1
-    assert min(outcomes.values()) > 0
+    found = outcomes_of(range(60), fuzz.models(), fuzz.damaged_model, _converted_or_refused, tmp_path, ".tflite")
+    outcomes = [outcome for _, outcome in found if outcome != "begin"]
+    assert set(outcomes) == {"refused", "converted"}
+
+
+def _converted_or_refused(path: Path, package: Path) -> str:
+    return fuzz.judged(path, package, None)
+
+
+# Sums of products, new scales, means, pools, tables and resizing, one after the other: an error in the rounding of one
+# would spread.
+def scaled_network(x: Any) -> Any:
+    y = tf.nn.conv2d(x, KERNEL, 1, "SAME") + 0.1
+    y = y * tf.nn.relu6(y + 3.0) * np.float32(1 / 6)
+    gate = tf.sigmoid(tf.reduce_mean(y, (1, 2), keepdims=True) * 3.0)
+    y = tf.nn.leaky_relu(tf.nn.conv2d_transpose(y * gate, KERNEL, (1, 16, 12, 4), 2, "SAME"), 0.3)
+    y = tf.concat([tf.nn.avg_pool2d(y, 2, 2, "SAME"), x], 3)
+    y = tf.nn.depthwise_conv2d(y, np.concatenate([DEPTHWISE, DEPTHWISE], 2), (1, 1, 1, 1), "SAME")
+    y = tf.compat.v1.image.resize_bilinear(y, (11, 9))
+    return tf.nn.softmax(tf.abs(y) - tf.nn.relu(y * 0.7))
+
+
+@pytest.mark.parametrize("kind", [tf.int8, tf.uint8])
+def test_integers_are_the_reference_kernels(kind: Any, tmp_path: Path) -> None:
+    converter = converter_of(scaled_network)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    samples = RANDOM.normal(size=(20, *IMAGE)).astype(np.float32)
+    converter.representative_dataset = lambda: ([sample] for sample in samples)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = kind
+    content = converter.convert()
+    x = RANDOM.integers(0, 256, IMAGE).astype(np.uint8).view(kind.as_numpy_dtype)
+    expected = interpreted(content, x).astype(np.int32)
+    difference = np.abs(predicted(content, x.astype(np.int32), tmp_path) - expected)
+    assert (difference == 0).mean() >= 0.99
+    assert difference.max() <= 1
+    assert np.ptp(expected) > 50
+
+
+def test_float16_weights_stay_so(tmp_path: Path) -> None:
+    converter = converter_of(lambda x: tf.matmul(tf.reshape(x, (1, 192)), RANDOM.normal(size=(192, 300)).astype("f4")))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_types = [tf.float16]
+    content = converter.convert()
+    artifact = convert_tflite(parse_graph(content, "model"), "float32", tmp_path / "a.mlpackage")
+    size = sum(file.stat().st_size for file in artifact.path.rglob("*") if file.is_file())
+    assert size < 1.1 * len(content)
