@@ -111,7 +111,9 @@ def run(
 def convert(
     model: Annotated[str, typer.Argument(help="A name from models/, or a model file (FILE@SIGNATURE).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The package to write (.mlpackage).")],
-    route: Annotated[str, typer.Option(help="Conversion route.")] = "native",
+    route: Annotated[
+        str | None, typer.Option(help="Conversion route; native if not given, onnx or tflite for such a file.")
+    ] = None,
     precision: Annotated[str, typer.Option(help="float32 or float16.")] = "float16",
     inputs: Annotated[list[Path] | None, typer.Option(help="Files that give flexible dimensions their size.")] = None,
     models_folder: Models = MODELS,
@@ -123,13 +125,14 @@ def convert(
     from harness.case import find_case
     from harness.errors import UsageError
     from harness.frontends.plugin_files import load_plugin_files
-    from harness.inputs import prepare
+    from harness.inputs import open_source
 
     if output.suffix != ".mlpackage":
         raise UsageError(f"{output} is no name for an ML Program", supported=["a name that ends in .mlpackage"])
     load_plugin_files(plugin or ())
-    prepared = prepare(find_case(model, models_folder, trust=trust), tuple(inputs or ()))
-    artifact = plugins.route(route).convert(prepared.source, _precisions([precision])[0], output)
+    source = open_source(find_case(model, models_folder, trust=trust), tuple(inputs or ()))
+    name = route or ("native" if source.format == "tensorflow" else source.format)
+    artifact = plugins.route(name).convert(source, _precisions([precision])[0], output)
     for warning in artifact.warnings:
         typer.echo(f"warning: {warning}", err=True)
     typer.echo(f"{artifact.path}  {artifact.size_bytes:,} bytes")

@@ -77,6 +77,20 @@ def prepare(case: ModelCase, files: tuple[Path, ...] = ()) -> PreparedModel:
     return PreparedModel(graph, inputs, source)
 
 
+def open_source(case: ModelCase, files: tuple[Path, ...] = ()) -> Source:
+    """A model ready to be converted. Inputs are looked for only where they have to give a graph its shapes.
+
+    Raises as ``prepare`` does.
+    """
+    model = _open(case)
+    if isinstance(model, SourceFile) and not files:
+        return model
+    if files or any(spec.is_flexible for spec in model.inputs):
+        return prepare(case, files).source
+    assert not isinstance(model, SourceFile)
+    return model.freeze({spec.name: tuple(size or 1 for size in spec.shape) for spec in model.inputs})
+
+
 def _open(case: ModelCase) -> SourceModel | SourceFile:
     if case.format == "onnx" and case.source is not None:
         return open_onnx(case.source, case.name)

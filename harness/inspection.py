@@ -13,7 +13,7 @@ from typing import Any
 from harness import plugins
 from harness.case import ModelCase
 from harness.errors import HarnessError
-from harness.inputs import prepare
+from harness.inputs import open_source
 from harness.runtimes.portable.package import open_package
 from harness.runtimes.portable.program import Block, read_program
 
@@ -83,7 +83,7 @@ def inspect_routes(
 
     Raises UsageError for models and inputs that cannot be used.
     """
-    source = prepare(case, files).source
+    source = open_source(case, files)
     found = []
     for name in routes:
         progress(f"converting by {name}")

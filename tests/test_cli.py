@@ -22,6 +22,7 @@ from harness.quiet import quiet_imports
 
 with quiet_imports():
     import keras
+    import tensorflow as tf
 
 
 @dataclass
@@ -261,6 +262,19 @@ def test_lists_and_cache(harness: Harness, flexible_model: Path, photo: Path) ->
     assert harness("run", flexible_model, "--route", "native", "--inputs", photo, "--samples", "0").code == 0
     assert harness("cache", "clear").out.startswith("2 conversions")
     shutil.rmtree("small.mlpackage")
+
+
+def test_convert_wants_no_inputs_of_known_sizes(harness: Harness, tmp_path: Path) -> None:
+    """Neither numbers that no photograph is nor the name of a route."""
+    layers = keras.layers
+    sound = layers.Input((30,), batch_size=1, name="sound")
+    model = keras.Model(sound, layers.Dense(4)(sound))
+    model.save(tmp_path / "sound.keras")
+    (tmp_path / "sound.tflite").write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+    for name in ("sound.keras", "sound.tflite"):
+        result = harness("convert", name, "-o", f"{name}.mlpackage")
+        assert result.code == 0, result.err
+        assert (tmp_path / f"{name}.mlpackage").is_dir()
 
 
 def test_killed_run_resumes(harness: Harness, flexible_model: Path, photo: Path) -> None:

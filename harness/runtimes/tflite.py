@@ -113,4 +113,9 @@ def _loaded(path: Path, *, is_allocated: bool) -> Any:
             if "Didn't find op" not in str(error):
                 break
     assert failure is not None
-    raise PredictionError(f"the interpreter cannot load {path.name}", received=first_line(failure)) from failure
+    custom = "unresolved custom op" in str(failure)
+    raise PredictionError(
+        f"the interpreter cannot load {path.name}",
+        received=first_line(failure),
+        remedy="TensorFlow has no kernel to compare with; `harness convert` converts without one" if custom else None,
+    ) from failure

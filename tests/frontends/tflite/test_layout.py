@@ -108,3 +108,9 @@ def test_ends(name: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert np.abs(expected).max() > 1e-2  # zeros would fail
     assert count_operations(artifact.path)["transpose"] <= allowed
+
+
+def test_slopes_of_channels_are_one_operation(tmp_path: Path) -> None:
+    content = converter_of(BETWEEN["learned slopes"][0]).convert()
+    artifact = convert_tflite(parse_graph(content, "model"), "float32", tmp_path / "a.mlpackage")
+    assert count_operations(artifact.path)["prelu"] == 1

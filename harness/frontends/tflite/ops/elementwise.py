@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from harness.frontends.builder import dtype_of, mb
-from harness.frontends.dispatch import Var
+from harness.frontends.dispatch import Value, Var
 from harness.frontends.integers import INTEGERS, computed_power, constant_power, truncated_quotient, wrapped
 from harness.frontends.selection import as_numbers, where
-from harness.frontends.tflite.layout import along_channels, cast_constant, known, pointwise
+from harness.frontends.tflite.layout import (
+    along_channels,
+    cast_constant,
+    channels_first,
+    channels_last,
+    known,
+    operands_first,
+    pointwise,
+)
 from harness.frontends.tflite.lookup import agrees, by_table, hard_swish_table
 from harness.frontends.tflite.node import Node
 from harness.frontends.tflite.ops.activations import fused
@@ -236,8 +246,20 @@ def gelu(x: Var, *, approximate: bool = False) -> Var:
 
 
 @translates("PRELU")
-def prelu(x: Var, alpha: Var, *, node: Node) -> Var:
-    """alpha * x where x < 0, with alpha broadcast. Integers have a multiplier for each side (``prelu.h``)."""
+def prelu(x: Var, alpha: Value, *, node: Node) -> Var:
+    """alpha * x where x < 0, with alpha broadcast; one slope for each channel is an operation of MIL's own."""
+    slopes = None if node.has_integer_kernel() else known(alpha)
+    if slopes is not None and slopes.size == 1:
+        slope = np.float32(slopes.item())
+        return pointwise(lambda value: mb.leaky_relu(x=value, alpha=slope), x)
+    if slopes is not None and len(x.shape) > 2 and slopes.shape[-1] == slopes.size == x.shape[-1]:
+        return channels_last(mb.prelu(x=channels_first(x), alpha=slopes.reshape(-1)))
+    first = operands_first([x, alpha])
+    return _sloped(node, x, alpha) if first is None else channels_last(_sloped(node, *first))
+
+
+def _sloped(node: Node, x: Any, alpha: Any) -> Var:
+    """Integers have a multiplier for each side (``prelu.h``)."""
     zero = np.float32(0)
     if not node.has_integer_kernel():
         return mb.add(x=mb.maximum(x=x, y=zero), y=mb.mul(x=alpha, y=mb.minimum(x=x, y=zero)))
