@@ -51,7 +51,7 @@ BETWEEN: dict[str, tuple[Callable[[Any], Any], int]] = {
     "softmax": (lambda x: tf.nn.softmax(x), 2),
     "softmax with a temperature": (lambda x: tf.nn.log_softmax(x) * 2, 2),
     "unit vectors": (lambda x: tf.math.l2_normalize(x, 3), 2),
-    "learned slopes": (lambda x: tf.nn.relu(x) - SCALE * tf.nn.relu(-x), 2),
+    "learned slopes": (lambda x: tf.nn.relu(x) + -SCALE * tf.nn.relu(-x), 2),
     "squeeze and excite": (
         lambda x: x * tf.sigmoid(tf.matmul(tf.reduce_mean(x, (1, 2)), DENSE[:, :4]))[:, tf.newaxis, tf.newaxis],
         2,
