@@ -119,10 +119,11 @@ def along_channels(compute: Callable[[Var, int], Var], x: Var) -> Var:
 
 
 def operands_first(values: Sequence[Value | None]) -> list[Value | None] | None:
-    """Operands of an elementwise operator channels first, if at least one is so already. None where it is not worth
-    it: an operand as large as the result would have to be transposed that is no image."""
+    """Operands of an elementwise operator channels first, if at least one is so already or an image that the model is
+    given. None where it is not worth it: an operand as large as the result would have to be transposed that is no
+    image."""
     rank = max((len(value.shape) for value in values if value is not None), default=0)
-    if rank < 3 or not any(_is_first(value, rank) for value in values):
+    if rank < 3 or not any(_is_first(value, rank) or _is_given_image(value, rank) for value in values):
         return None
     largest = max(_elements(value) for value in values if value is not None)
     result: list[Value | None] = []
@@ -149,6 +150,13 @@ def operands_first(values: Sequence[Value | None]) -> list[Value | None] | None:
 
 def _is_first(value: Value | None, rank: int) -> bool:
     return value is not None and len(value.shape) == rank and twin(value) is not None
+
+
+def _is_given_image(value: Value | None, rank: int) -> bool:
+    """Whether it is an input: convolutions of it and of what is computed from it are to share one transpose."""
+    return (
+        value is not None and known(value) is None and value.op is None and len(value.shape) == rank > 3  # type: ignore[union-attr]
+    )
 
 
 def _is_scalar(value: Value) -> bool:
