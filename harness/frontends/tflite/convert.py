@@ -16,6 +16,7 @@ from harness.frontends.dispatch import UNFIT, Translation, Value, Var
 from harness.frontends.program import InputRange, Names, ProgramBuilder, Scope, as_var, identifier, write_program
 from harness.frontends.tflite import ops  # noqa: F401 (fills the table of translations)
 from harness.frontends.tflite.axes import on_twins
+from harness.frontends.tflite.dilation import with_dilations
 from harness.frontends.tflite.graph import Operator, Signature, Subgraph, TensorInfo, TFLiteGraph
 from harness.frontends.tflite.inexact import BY_A_STEP, HALF_STATE, Inexact
 from harness.frontends.tflite.layout import known, pointwise, remembering_layouts, twin
@@ -143,7 +144,7 @@ class Converter:
     """One model. Translations of control flow call ``subgraph``."""
 
     def __init__(self, graph: TFLiteGraph, precision: str) -> None:
-        self.graph = graph
+        self.graph = replace(graph, subgraphs=tuple(map(with_dilations, graph.subgraphs)))
         self.precision = precision
         self.names = Names()
         self.variables = Variables()

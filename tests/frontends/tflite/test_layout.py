@@ -22,8 +22,18 @@ with quiet_imports():
 RANDOM = np.random.default_rng(3)
 IMAGE = (1, 8, 6, 4)
 WEIGHTS = {channels: RANDOM.normal(0, 0.3, (3, 3, channels, 4)).astype(np.float32) for channels in range(1, 13)}
+DEPTHWISE = RANDOM.normal(0, 0.3, (3, 3, 4, 1)).astype(np.float32)
 SCALE = RANDOM.normal(size=(1, 1, 4)).astype(np.float32)
 DENSE = RANDOM.normal(0, 0.3, (4, 5)).astype(np.float32)
+
+
+def _dilated(x: Any, padding: str) -> Any:
+    """As TensorFlow writes it: a batch of every second place."""
+    begin, end = ((2, 2) if padding == "SAME" else (0, 0)), 8 % 2
+    places = tf.space_to_batch(x, (2, 2), ((begin[0], begin[1] + end),) * 2)
+    y = tf.nn.relu(tf.nn.depthwise_conv2d(places, DEPTHWISE, (1, 1, 1, 1), "VALID") + 0.1)
+    return tf.batch_to_space(y, (2, 2), ((0, end),) * 2)
+
 
 # What is done between the convolutions, and how many transposes may be left.
 BETWEEN: dict[str, tuple[Callable[[Any], Any], int]] = {
@@ -52,6 +62,8 @@ BETWEEN: dict[str, tuple[Callable[[Any], Any], int]] = {
     "softmax with a temperature": (lambda x: tf.nn.log_softmax(x) * 2, 2),
     "unit vectors": (lambda x: tf.math.l2_normalize(x, 3), 2),
     "learned slopes": (lambda x: tf.nn.relu(x) + -SCALE * tf.nn.relu(-x), 2),
+    "dilated convolution": (lambda x: _dilated(x, "SAME"), 2),
+    "dilated convolution without padding": (lambda x: _dilated(x, "VALID"), 2),
     "squeeze and excite": (
         lambda x: x * tf.sigmoid(tf.matmul(tf.reduce_mean(x, (1, 2)), DENSE[:, :4]))[:, tf.newaxis, tf.newaxis],
         2,
