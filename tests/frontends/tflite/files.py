@@ -159,6 +159,7 @@ def check_file(path: Path, precision: str = "float32", signature: str | None = N
         interpreter = TFLiteRuntime().load(Artifact(known, "tflite", provenance=chosen), "CPU", precision)
         model = portable.load(artifact.path)
         row["differences"] = dict.fromkeys(interface.outputs, 0.0)
+        row["ranges"] = dict.fromkeys(interface.outputs, 0.0)
         for inputs in sensible_inputs(graph, interface):
             expected = interpreter.predict(inputs)
             given = {artifact.input_names[name]: _as_given(value) for name, value in inputs.items()}
@@ -166,6 +167,7 @@ def check_file(path: Path, precision: str = "float32", signature: str | None = N
             for name, value in expected.items():
                 error = difference(found[artifact.output_names[name]].reshape(value.shape), value)
                 row["differences"][name] = max(row["differences"][name], error)
+                row["ranges"][name] = max(row["ranges"][name], float(np.ptp(value)))
     return row
 
 
