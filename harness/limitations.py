@@ -200,6 +200,13 @@ LIMITATIONS: tuple[Limitation, ...] = (
     ),
     Limitation(
         "frontends.tflite",
+        "LOCAL_RESPONSE_NORMALIZATION against the reference kernel",
+        "inexact",
+        "TFLite's reference kernel leaves the last channel out of each window; TensorFlow, TFLite's plain kernel and "
+        "the converted program do not, and the plain kernel is what it is compared with",
+    ),
+    Limitation(
+        "frontends.tflite",
         "quantised activations",
         "inexact",
         "computed as floats that are rounded to each tensor's grid: a result may differ from the interpreter's "

@@ -21,6 +21,9 @@ from harness.runtimes.tensorflow_graph import import_tensorflow
 from harness.source import SourceFile
 from harness.tensors import Array, TensorSpec, check_inputs
 
+# Their reference kernels do not compute what TensorFlow and TFLite's plain kernels do (``harness list limitations``).
+_DEFECTIVE = frozenset({"LOCAL_RESPONSE_NORMALIZATION"})
+
 
 class TFLiteRuntime(Runtime):
     """Reference kernels, no delegates; an operator without one is executed by its plain kernel.
@@ -95,12 +98,17 @@ class _Interpreter(LoadedModel):
 
 
 def _loaded(path: Path, *, is_allocated: bool) -> Any:
-    """An interpreter with reference kernels; where there is none of an operator, the kernels that execute without a
-    delegate. Raises PredictionError."""
+    """An interpreter. Raises PredictionError.
+
+    Reference kernels; where an operator has none or a defective one, the kernels that execute without a delegate.
+    """
     tf = import_tensorflow()
-    resolvers = tf.lite.experimental.OpResolverType
+    kinds = tf.lite.experimental.OpResolverType
+    resolvers = [kinds.BUILTIN_REF, kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES]
+    if any(operator.name in _DEFECTIVE for subgraph in read_graph(path).subgraphs for operator in subgraph.operators):
+        del resolvers[0]
     failure: Exception | None = None
-    for resolver in (resolvers.BUILTIN_REF, resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES):
+    for resolver in resolvers:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

@@ -47,13 +47,9 @@ def bitcast(x: Value, *, node: Node) -> Value:
     return bits_as(as_var(x), given, wanted)
 
 
-# Of floats to these; others wrap (``kernels/cast.cc``).
-_SATURATED = {"uint8": (0, 255), "int16": (-32768, 32767)}
-
-
 @translates("CAST")
 def cast(x: Var, *, in_data_type: str = "", out_data_type: str = "", node: Node) -> Var:
-    """Floats are truncated towards zero, and saturate or wrap; integers wrap; of complex numbers the real part."""
+    """Floats are truncated towards zero and saturate, integers wrap; of complex numbers the real part."""
     given, wanted = computed_type(node.inputs[0]), node.outputs[0].dtype
     if "complex" in given:
         return x if "complex" in wanted else _converted(real(x), "float32", wanted)
@@ -65,6 +61,7 @@ def cast(x: Var, *, in_data_type: str = "", out_data_type: str = "", node: Node)
 
 
 def _converted(x: Var, given: str, wanted: str) -> Var:
-    if given == "float32" and wanted in _SATURATED:
-        x = mb.clip(x=x, alpha=np.float32(_SATURATED[wanted][0]), beta=np.float32(_SATURATED[wanted][1]))
+    if given == "float32" and wanted in NARROW:
+        limits = np.iinfo(wanted)  # C leaves open what lies beyond
+        x = mb.clip(x=x, alpha=np.float32(limits.min), beta=np.float32(limits.max))
     return converted(x, given, wanted)

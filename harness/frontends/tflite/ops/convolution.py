@@ -11,6 +11,7 @@ import numpy as np
 from harness.errors import UnsupportedError
 from harness.frontends.builder import mb
 from harness.frontends.dispatch import Array, Value, Var
+from harness.frontends.program import as_var
 from harness.frontends.tflite.layout import (
     channels_first,
     channels_last,
@@ -28,11 +29,11 @@ from harness.frontends.tflite.registry import translates
 
 
 def same_padding(
-    sizes: Sequence[object], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+    extents: Sequence[object], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
 ) -> list[int] | None:
     """Begin and end of each axis for SAME (TFLite ``kernels/padding.h``), None where a size is not known."""
     pads: list[int] = []
-    for size, extent, stride, dilation in zip(sizes, kernel, strides, dilations, strict=True):
+    for size, extent, stride, dilation in zip(extents, kernel, strides, dilations, strict=True):
         if not isinstance(size, int | np.integer):
             return None
         covered = (extent - 1) * dilation + 1
@@ -196,7 +197,7 @@ def transpose_conv(
 ) -> Var:
     """x (N, H, W, C_in), weight (C_out, H, W, C_in); the gradient of a convolution of ``output_shape``."""
     operands = _operands(x, weight, bias, node, fused_activation_function, x_index=2)
-    return _transposed(operands, sizes(output_shape)[1:3], padding, [stride_h, stride_w])
+    return _transposed_to(operands, output_shape, padding, [stride_h, stride_w], (3, 0, 1, 2))
 
 
 @translates("CONV_3D_TRANSPOSE")
@@ -220,7 +221,37 @@ def conv_3d_transpose(
     if (dilation_d_factor, dilation_h_factor, dilation_w_factor) != (1, 1, 1):
         raise UnsupportedError("its kernel wants no dilation", received=node)
     operands = _operands(x, weight, bias, node, fused_activation_function, x_index=2)
-    return _transposed(operands, sizes(output_shape)[1:4], padding, [stride_d, stride_h, stride_w], (4, 3, 0, 1, 2))
+    return _transposed_to(operands, output_shape, padding, [stride_d, stride_h, stride_w], (4, 3, 0, 1, 2))
+
+
+def _transposed_to(operands: _Operands, shape: Value, padding: str, strides: list[int], perm: tuple[int, ...]) -> Var:
+    """Of an output shape that does not follow from the input's, the window is cut from the full result."""
+    first = operands.x
+    if known(shape) is not None or shape.sym_val is not None:  # type: ignore[union-attr]
+        return _transposed(operands, sizes(shape)[1:-1], padding, strides, perm)
+    kernel = transposed_weight(operands.weight, perm)
+    axes, rank = len(strides), len(first.shape)
+    keywords = {} if operands.bias is None else {"bias": operands.bias}
+    result = mb.conv_transpose(x=first, weight=kernel, strides=strides, pad_type="valid", **keywords)
+    # SAME gives up to stride * size, where a small kernel does not reach.
+    beyond = [max(stride - int(extent), 0) for stride, extent in zip(strides, kernel.shape[2:], strict=True)]
+    if any(beyond):
+        if operands.bias is not None:
+            result = mb.sub(x=result, y=operands.bias.reshape([1, -1, *([1] * axes)]))
+        tail = [amount for extra in beyond for amount in (0, extra)]
+        result = mb.pad(x=result, pad=[0, 0, 0, 0, *tail], mode="constant", constant_val=np.float32(0))
+        if operands.bias is not None:
+            result = mb.add(x=result, y=operands.bias.reshape([1, -1, *([1] * axes)]))
+    wanted = mb.slice_by_index(x=as_var(shape), begin=[1], end=[1 + axes])
+    begin: Value = np.zeros(axes, np.int32)
+    if padding == "SAME":
+        full = mb.sub(x=mb.slice_by_index(x=mb.shape(x=result), begin=[2], end=[rank]), y=np.array(beyond, np.int32))
+        begin = mb.floor_div(x=mb.maximum(x=mb.sub(x=full, y=wanted), y=np.int32(0)), y=np.int32(2))
+    none = np.zeros(2, np.int32)
+    starts = mb.concat(values=[none, as_var(begin)], axis=0)
+    ends = mb.concat(values=[none, mb.add(x=as_var(begin), y=wanted)], axis=0)
+    whole = [True, True, *([False] * axes)]
+    return operands.finished(mb.slice_by_index(x=result, begin=starts, end=ends, begin_mask=whole, end_mask=whole))
 
 
 def _transposed(

@@ -53,21 +53,43 @@ def binary() -> Iterator[Case]:
         for name, (left, right) in SHAPES.items():
             inputs = (*floats(left, low=-2, high=2), *floats(right, low=low, high=high))
             yield Case(operator, name, function, inputs, QUANTIZED if quantised and name != "rank 5" else ("float32",))
+        signed = (
+            *ints((4, 9), low=-40, high=40),
+            Input((4, 9), "int32", values=tuple([-7, -3, -1, 1, 2, 5] * 6)),
+        )
+        if operator == "DIV":  # TensorFlow divides integers as floats
+            yield made(operator, "int32", signed, Tensor((4, 9), "int32"))
+        else:
+            yield Case(operator, "int32", function, signed)
         yield Case(
-            operator, "int32", function,
-            (*ints((4, 9), low=-40, high=40), Input((4, 9), "int32", values=tuple([-7, -3, -1, 1, 2, 5] * 6))),
-        )  # fmt: skip
-        yield Case(operator, "constant", lambda x, f=function: f(x, tf.constant([0.5, 1.5, 3.0])), floats(IMAGE),
-                   QUANTIZED if quantised else ("float32",))  # fmt: skip
-        yield Case(operator, "constant first", lambda x, f=function: f(tf.constant([0.5, 1.5, 3.0]), x),
-                   floats(IMAGE, low=0.5, high=2))  # fmt: skip
-        yield Case(operator, "flexible", function, flexible(((None, None, 3), (2, 4, 3)), ((None, None, 3), (2, 4, 3)),
-                                                            low=0.5, high=2))  # fmt: skip
+            operator,
+            "constant",
+            lambda x, f=function: f(x, tf.constant([0.5, 1.5, 3.0])),
+            floats(IMAGE),
+            QUANTIZED if quantised else ("float32",),
+        )
+        yield Case(
+            operator,
+            "constant first",
+            lambda x, f=function: f(tf.constant([0.5, 1.5, 3.0]), x),
+            floats(IMAGE, low=0.5, high=2),
+        )
+        yield Case(
+            operator,
+            "flexible",
+            function,
+            flexible(((None, None, 3), (2, 4, 3)), ((None, None, 3), (2, 4, 3)), low=0.5, high=2),
+        )
         if operator in ("ADD", "SUB", "MUL", "DIV"):
             for activation, applied in ACTIVATIONS.items():
                 inputs = (*floats(IMAGE, low=-4, high=4), *floats(IMAGE, low=low, high=high))
-                yield Case(operator, activation, lambda x, y, f=function, g=applied: g(f(x, y)), inputs,
-                           QUANTIZED if quantised else ("float32",))  # fmt: skip
+                yield Case(
+                    operator,
+                    activation,
+                    lambda x, y, f=function, g=applied: g(f(x, y)),
+                    inputs,
+                    QUANTIZED if quantised else ("float32",),
+                )
     for operator in ("FLOOR_DIV", "FLOOR_MOD", "DIV"):
         signs = Input((4, 8), values=tuple([-2.0, -0.7, 0.7, 3.0] * 8))
         yield Case(operator, "signs", BINARY[operator], (*floats((4, 8), low=-5, high=5), signs))
@@ -78,8 +100,13 @@ def binary() -> Iterator[Case]:
     for operator in ("ADD", "SUB", "MUL"):
         yield Case(operator, "int64", BINARY[operator], ints((3, 4), (3, 4), dtype="int64"))
         for code, name in enumerate(("none", "relu", "relu_n1_to_1", "relu6")):
-            yield made(operator, f"int32 {name}", ints((3, 8), (3, 8)), Tensor((3, 8), "int32"),
-                       {"fused_activation_function": code})  # fmt: skip
+            yield made(
+                operator,
+                f"int32 {name}",
+                ints((3, 8), (3, 8)),
+                Tensor((3, 8), "int32"),
+                {"fused_activation_function": code},
+            )
     yield Case("MAXIMUM", "int64", tf.maximum, ints((3, 4), (3, 4), dtype="int64"))
     yield Case("MINIMUM", "int64", tf.minimum, ints((3, 4), (4,), dtype="int64"))
     yield Case("ADD_N", "three", lambda x, y, z: tf.add_n([x, y, z]), floats(IMAGE, IMAGE, IMAGE))
@@ -90,16 +117,30 @@ def binary() -> Iterator[Case]:
     yield Case("POW", "int32", tf.pow, (*ints((3, 4), low=-5, high=5), *ints((3, 4), low=0, high=6)))
     yield Case("POW", "int32 constant", lambda x: tf.pow(x, 3), ints((3, 4), low=-9, high=9))
     yield Case("ATAN2", "quadrants", tf.atan2, floats((6, 8), (6, 8), low=-3, high=3))
-    axes = [(0.0, 1.0), (0.0, -1.0), (-0.0, -1.0), (1.0, 0.0), (-1.0, 0.0), (0.0, 0.0), (1.0, 1.0), (-2.0, -2.0),
-            (1e-30, -1.0), (np.inf, np.inf), (-1.0, np.inf), (np.inf, 2.0), (1.0, -np.inf)]  # fmt: skip
+    axes = [
+        (0.0, 1.0),
+        (0.0, -1.0),
+        (-0.0, -1.0),
+        (1.0, 0.0),
+        (-1.0, 0.0),
+        (0.0, 0.0),
+        (1.0, 1.0),
+        (-2.0, -2.0),
+        (1e-30, -1.0),
+        (np.inf, np.inf),
+        (-1.0, np.inf),
+        (np.inf, 2.0),
+        (1.0, -np.inf),
+    ]
     yield Case("ATAN2", "axes", tf.atan2, tuple(Input((13,), values=tuple(side)) for side in zip(*axes, strict=True)))
 
 
 def unary() -> Iterator[Case]:
     for operator, (function, low, high) in UNARY.items():
         quantised = operator in ("ABS", "RSQRT", "EXP", "LOG", "SIN")
-        yield Case(operator, "image", function, floats(IMAGE, low=low, high=high),
-                   QUANTIZED if quantised else ("float32",))  # fmt: skip
+        yield Case(
+            operator, "image", function, floats(IMAGE, low=low, high=high), QUANTIZED if quantised else ("float32",)
+        )
         yield Case(operator, "rank 5", function, floats((2, 1, 3, 2, 2), low=low, high=high))
         yield Case(operator, "flexible", function, flexible(((None, 3), (4, 3)), low=low, high=high))
     yield Case("ROUND", "halves", tf.round, (Input((6,), values=(-2.5, -1.5, -0.5, 0.5, 1.5, 2.5)),))
@@ -113,8 +154,9 @@ def unary() -> Iterator[Case]:
     yield Case("SIGN", "int32", tf.sign, ints((4, 5), low=-2, high=2))
     yield Case("LOGICAL_NOT", "matrix", tf.logical_not, (Input((4, 5), "bool"),))
     yield Case("ZEROS_LIKE", "floats", lambda x: tf.zeros_like(x), flexible(((None, 3), (4, 3))), constant=True)
-    yield Case("ZEROS_LIKE", "int32", lambda x: tf.zeros_like(x), (Input((None, 3), "int32", given=(4, 3)),),
-               constant=True)  # fmt: skip
+    yield Case(
+        "ZEROS_LIKE", "int32", lambda x: tf.zeros_like(x), (Input((None, 3), "int32", given=(4, 3)),), constant=True
+    )
 
 
 def compared() -> Iterator[Case]:
@@ -126,8 +168,12 @@ def compared() -> Iterator[Case]:
         for dtype in ("int32", "int64"):
             yield Case(operator, dtype, function, ints((4, 6), (4, 6), low=-1, high=1, dtype=dtype))
         yield Case(operator, "quantised", function, floats(IMAGE, IMAGE), ("int8", "int16x8"))
-        yield Case(operator, "floats that are equal", function, (Input((4,), values=(1.0, 2.0, 3.0, 4.0)),
-                                                                Input((4,), values=(1.0, 2.5, 3.0, 3.5))))  # fmt: skip
+        yield Case(
+            operator,
+            "floats that are equal",
+            function,
+            (Input((4,), values=(1.0, 2.0, 3.0, 4.0)), Input((4,), values=(1.0, 2.5, 3.0, 3.5))),
+        )
     booleans = (Input((4, 5), "bool"), Input((4, 5), "bool"))
     row = (Input((4, 5), "bool"), Input((5,), "bool"))
     for operator, function in (("LOGICAL_AND", tf.logical_and), ("LOGICAL_OR", tf.logical_or)):
@@ -140,7 +186,7 @@ def compared() -> Iterator[Case]:
 
 def selected() -> Iterator[Case]:
     shapes: dict[str, tuple[tuple[int, ...], ...]] = {
-        "alike": ((4, 5), (4, 5), (4, 5)), "condition of a row": ((5,), (4, 5), (4, 5)),
+        "condition of a row": ((5,), (4, 5), (4, 5)),
         "scalars": ((4, 5), (), ()), "all different": ((4, 1, 1), (1, 5, 1), (3,)),
     }  # fmt: skip
     for name, (condition, left, right) in shapes.items():
@@ -165,8 +211,13 @@ def activations() -> Iterator[Case]:
     }  # fmt: skip
     for operator, function in functions.items():
         for name, shape in {"image": IMAGE, "matrix": (4, 6), "rank 3": (2, 3, 5), "vector": (9,)}.items():
-            yield Case(operator, name, function, floats(shape, low=-6, high=8),
-                       QUANTIZED if name in ("image", "matrix") else ("float32",))  # fmt: skip
+            yield Case(
+                operator,
+                name,
+                function,
+                floats(shape, low=-6, high=8),
+                QUANTIZED if name in ("image", "matrix") else ("float32",),
+            )
         yield Case(operator, "flexible", function, flexible(((None, None, 3), (4, 2, 3)), low=-4, high=8))
     yield Case(
         "GELU", "approximate", lambda x: tf.nn.gelu(x, approximate=True), floats(IMAGE, low=-6, high=6), QUANTIZED
@@ -181,25 +232,38 @@ def activations() -> Iterator[Case]:
         alpha = np.linspace(-0.5, 0.9, int(np.prod(shape)), dtype=np.float32).reshape(shape)
         yield made("PRELU", name, (*floats(IMAGE), constant(alpha)), Tensor(IMAGE))
     yield made("PRELU", "computed", (*floats(IMAGE), *floats((1, 1, 3))), Tensor(IMAGE))
-    yield made("FAKE_QUANT", "8 bits", floats((4, 9), low=-3, high=3), Tensor((4, 9)),
-               {"min": -1.3, "max": 2.1, "numBits": 8})  # fmt: skip
-    yield made("FAKE_QUANT", "4 bits", floats((4, 9), low=-3, high=3), Tensor((4, 9)),
-               {"min": 0.0, "max": 2.5, "numBits": 4})  # fmt: skip
+    yield made(
+        "FAKE_QUANT", "8 bits", floats((4, 9), low=-3, high=3), Tensor((4, 9)), {"min": -1.3, "max": 2.1, "numBits": 8}
+    )
+    yield made(
+        "FAKE_QUANT", "4 bits", floats((4, 9), low=-3, high=3), Tensor((4, 9)), {"min": 0.0, "max": 2.5, "numBits": 4}
+    )
 
 
 def typed() -> Iterator[Case]:
     wide = ("float32", "int32", "int64", "bool", "int8", "uint8", "int16", "uint16")
     for given in wide:
         for wanted in wide:
-            if given == wanted:
+            if given == wanted or (given, wanted) == ("float32", "bool"):
                 continue
-            limits = {"float32": (-300, 300), "bool": (0, 1), "uint8": (0, 255), "int8": (-128, 127)}
-            low, high = (-1, 1) if wanted == "bool" else limits.get(given, (-30000, 30000))
-            low, high = (max(low, 0), 60000 if wanted != "bool" else 1) if given == "uint16" else (low, high)
+            # Of floats, C leaves open what lies beyond the type.
+            limits = {"float32": (0, 120), "bool": (0, 1), "uint8": (0, 255), "int8": (-128, 127), "uint16": (0, 60000)}
+            low, high = limits.get(given, (-30000, 30000))
+            if wanted == "bool":
+                low, high = max(low, -1), 1
+            if given == "float32" and not wanted.startswith("u"):
+                low = -120
             yield made("CAST", f"{given} to {wanted}", (Input((4, 8), given, low, high),), Tensor((4, 8), wanted))
+    yield made("CAST", "floats beyond uint8", floats((4, 8), low=-300, high=500), Tensor((4, 8), "uint8"))
+    yield made("CAST", "zeros to bool", (Input((4,), values=(0.0, -0.0, 0.2, -3.0)),), Tensor((4,), "bool"))
     yield Case("CAST", "float to int", lambda x: tf.cast(x, tf.int32), floats((4, 8), low=-9, high=9), FLOATS)
-    for dtype, low, high in (("int8", -128, 127), ("uint8", 0, 255), ("int16", -32768, 32767), ("uint16", 0, 65535),
-                             ("int32", -(2**31), 2**31 - 1)):  # fmt: skip
+    for dtype, low, high in (
+        ("int8", -128, 127),
+        ("uint8", 0, 255),
+        ("int16", -32768, 32767),
+        ("uint16", 0, 65535),
+        ("int32", -(2**31), 2**31 - 1),
+    ):
         pair = (Input((4, 8), dtype, low, high), Input((4, 8), dtype, low, high))
         yield made("BITWISE_XOR", dtype, pair, Tensor((4, 8), dtype))
         shifts = (Input((4, 8), dtype, low, high), Input((4, 8), dtype, 0, 9))
