@@ -25,10 +25,11 @@ from harness.frontends.tflite.layout import (
     twin,
 )
 
-# They compute each element from elements at the same place, so that the layout does not matter.
+# They compute each element from elements at the same place, so that the layout does not matter. Not POW: coremltools'
+# reduce_transposes takes MIL's pow for an operation of one input and leaves the other transposed.
 POINTWISE = frozenset(
     {
-        "ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "POW", "SQUARED_DIFFERENCE", "ADD_N", "FLOOR_DIV",
+        "ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "ADD_N", "FLOOR_DIV",
         "FLOOR_MOD", "RELU", "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "LOGISTIC", "TANH", "LEAKY_RELU", "ELU",
         "HARD_SWISH", "GELU", "ABS", "NEG", "EXP", "LOG", "SIN", "COS", "SQRT", "RSQRT", "SQUARE", "FLOOR",
         "CEIL", "ROUND", "SIGN", "CAST", "QUANTIZE", "DEQUANTIZE", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL",
