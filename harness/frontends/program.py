@@ -320,7 +320,8 @@ def _share_small_constants(program: Any) -> None:
             for operation in list(function.operations):
                 if operation.op_type != "const" or np.size(operation.val.val) > _LARGEST_SHARED:
                     continue
-                variable, value = operation.outputs[0], np.asarray(operation.val.val)
+                # What is written is the variable's: slice_by_index replaces the stride of an axis that it drops there.
+                variable, value = operation.outputs[0], np.asarray(operation.outputs[0].val)
                 key = (variable.dtype, value.dtype.str, value.shape, value.tobytes())
                 first = found.setdefault(key, variable)
                 if first is not variable and variable not in function.outputs:

@@ -140,6 +140,12 @@ def _masked(x: Any) -> Any:
     return tf.where(x[:, 0, 0, 0] > 0, 2.0, -1.0)[:, None] * tf.reduce_mean(x, (1, 2))
 
 
+def _pooled_tokens(x: Any) -> Any:
+    """A size that is picked from a shape and a mean along axis 1 have the same number as a constant."""
+    tokens = tf.reshape(tf.nn.relu(x), (tf.shape(x)[0], 16, 3))
+    return tf.reduce_mean(tf.nn.softmax(tokens), 1)
+
+
 # Networks, the shape that they are declared with, and shapes that they are called with.
 FLEXIBLE: dict[str, tuple[Callable[[Any], Any], tuple[int | None, ...], list[tuple[int, ...]]]] = {
     "batch": (_network, (None, 8, 8, 3), [(1, 8, 8, 3), (3, 8, 8, 3)]),
@@ -152,6 +158,7 @@ FLEXIBLE: dict[str, tuple[Callable[[Any], Any], tuple[int | None, ...], list[tup
     "transposed convolution": (_transposed, (1, None, None, 3), [(1, 8, 8, 3), (1, 12, 20, 3)]),
     "pixels": (_pixels, (None, None, None, 3), [(1, 6, 8, 3), (2, 7, 9, 3)]),
     "numbers that a batch chooses": (_masked, (None, 4, 4, 3), [(1, 4, 4, 3), (5, 4, 4, 3)]),
+    "pooled tokens": (_pooled_tokens, (None, 4, 4, 3), [(1, 4, 4, 3), (3, 4, 4, 3)]),
     "attention": (_tokens, (None, 8, None, 3), [(1, 8, 8, 3), (2, 8, 6, 3)]),
 }
 
