@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,6 +107,7 @@ class Names:
     def __init__(self) -> None:
         self._named: set[int] = set()
         self._kept: list[Var] = []
+        self.given: set[str] = set()
 
     def give(self, value: Value, name: str) -> None:
         """Name a value that has no name of its own yet."""
@@ -113,6 +115,7 @@ class Names:
             return
         self._named.add(id(value))
         self._kept.append(value)
+        self.given.add(name)
         value.name = name
         if len(value.op.outputs) == 1:
             value.op.name = name
@@ -264,9 +267,11 @@ _FINAL_PASSES = (
 
 
 def write_program(
-    builder: ProgramBuilder, precision: str, destination: Path, provenance: Mapping[str, str], what: str
-) -> Artifact:
-    """Optimise a finished program, write it as an ``.mlpackage`` and describe it.
+    builder: ProgramBuilder, precision: str, destination: Path, provenance: Mapping[str, str], what: str,
+    source_names: Collection[str] | None = None,
+) -> Artifact:  # fmt: skip
+    """Optimise a finished program, write it as an ``.mlpackage`` and describe it. ``source_names`` are those that the
+    source graph gave to values: all others are shortened, if they are known.
 
     Raises ConversionError where coremltools' passes or its writer fail.
     """
@@ -284,6 +289,8 @@ def write_program(
                     continue
                 PASS_REGISTRY[name](program)
             _share_small_constants(program)
+            if source_names is not None:
+                _shorten_names(program, source_names)
             name = "the writer of ML Programs"
             specification = to_protobuf(
                 program, weights, specification_version=builder.function.opset_version.value,
@@ -328,6 +335,46 @@ def _share_small_constants(program: Any) -> None:
                     function.replace_uses_of_var_after_op(anchor_op=operation, old_var=variable, new_var=first)
                     shared.append(operation)
             function.remove_ops(shared)
+
+
+# What coremltools' builder and its casts make of an operation's type, or of its name for the constants it is given.
+_AUTOMATIC = re.compile(r"(op|[a-z]\w*)_\d+(_[a-z]\w*_\d+)?(_cast_fp16|_to_fp16|_promoted)*")
+_CASTS = re.compile(r"(_cast_fp16|_to_fp16|_promoted)+$")
+
+
+def _shorten_names(program: Any, source_names: Collection[str]) -> None:
+    """Names of two or three letters for values that have none in the source graph: a package holds each twice, and
+    again wherever the value is read. Those of functions' outputs stay."""
+    kept = {re.sub(r"\W", "_", name, flags=re.ASCII) for name in source_names}
+    for function in program.functions.values():
+        operations = list(_all_operations(function))
+        taken = {variable.name for operation in operations for variable in operation.outputs} | set(function.inputs)
+        taken |= {operation.name for operation in operations}
+        short = (name for name in _short_names() if name not in taken)
+        outputs = {id(variable) for variable in function.outputs}
+        for operation in operations:
+            if len(operation.outputs) != 1 or id(operation.outputs[0]) in outputs:
+                continue
+            if _is_automatic(operation) and _CASTS.sub("", operation.name) not in kept:
+                operation.name = operation.outputs[0].name = next(short)
+
+
+def _is_automatic(operation: Any) -> bool:
+    if not _AUTOMATIC.fullmatch(operation.name):
+        return False
+    return operation.op_type == "const" or operation.name.startswith((f"{operation.op_type}_", "op_"))
+
+
+def _all_operations(block: Any) -> Iterator[Any]:
+    for operation in block.operations:
+        yield operation
+        for inner in operation.blocks:
+            yield from _all_operations(inner)
+
+
+def _short_names() -> Iterator[str]:
+    """c0, c1, ... c9, ca, ... in base 36."""
+    return (f"c{np.base_repr(count, 36).lower()}" for count in itertools.count())
 
 
 def _has_transposes(program: Any) -> bool:

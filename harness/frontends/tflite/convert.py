@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -82,7 +83,9 @@ def convert_tflite(
     except UNFIT as error:
         raise ConversionError(f"model {graph.name} cannot be converted", received=repr(error)[:300]) from error
     provenance = {"route": "tflite", "coremltools": version("coremltools")}
-    artifact = write_program(builder, precision, destination, provenance, f"model {graph.name}")
+    artifact = write_program(
+        builder, precision, destination, provenance, f"model {graph.name}", converter.source_names()
+    )
     converter.inexact.inspect(_called(graph, interface))
     return replace(
         artifact,
@@ -150,6 +153,8 @@ class Converter:
         self.variables = Variables()
         self.inexact = Inexact()
         self.written = 0  # operators so far, those of a subgraph each time that it is called
+        names = (tensor.name for subgraph in self.graph.subgraphs for tensor in subgraph.tensors)
+        self._first_names = Counter(name.split(";")[0] for name in names)
         self._given: Mapping[str, Var] = {}
 
     def program(
@@ -190,6 +195,11 @@ class Converter:
             self.variables.end(given)
             builder.finish(outputs)
         return builder
+
+    def source_names(self) -> set[str]:
+        """Names of values and of constants in the file."""
+        constants = (tensor.name for subgraph in self.graph.subgraphs for tensor in subgraph.tensors)
+        return self.names.given.union(constants)
 
     def initialize(self, index: int) -> None:
         """Translate what is called once: it gives the variables their first values."""
@@ -252,12 +262,18 @@ class Converter:
                 value = _on_grid(as_var(value), operator, infos, tensor)
             value = _folded(value)
             scope.values[str(tensor.index)] = value
-            name = tensor.name or f"tensor_{tensor.index}"
+            name = self._label(tensor)
             first = twin(value)
             if first is not None:
                 self.names.give(first, name)
                 name += "_channels_last"
             self.names.give(value, name)
+
+    def _label(self, tensor: TensorInfo) -> str:
+        """A tensor's name; the first where TFLiteConverter joined those of all that one operator computes, if no other
+        tensor's begins with it."""
+        first = tensor.name.split(";")[0]
+        return (first if self._first_names[first] == 1 else tensor.name) or f"tensor_{tensor.index}"
 
     def _value(self, subgraph: Subgraph, index: int, scope: Scope) -> Value:
         value = scope.find(str(index))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,32 @@ def test_full_integer(tmp_path: Path) -> None:
     steps = np.abs(found - expected)
     assert (steps <= 1).mean() >= 0.999
     assert np.abs(expected + 128).max() > 20  # an answer of the lowest value would fail
+
+
+def test_what_has_no_name_in_the_file_takes_few_bytes(tmp_path: Path) -> None:
+    content = converter_of(small_network).convert()
+    path = tmp_path / "model.tflite"
+    path.write_bytes(content)
+    artifact = convert_tflite(path, "float16", tmp_path / "model.mlpackage")
+    names = written_names(artifact.path)
+    tensors = parse_graph(content, "model").subgraphs[0].tensors
+    sources = {re.sub(r"\W", "_", tensor.name.split(";")[0]) for tensor in tensors}
+    results = [name for name, kind in names.items() if kind in ("conv", "relu6", "avg_pool")]
+    assert any(name.removesuffix("_cast_fp16") in sources for name in results)
+    constants = [name for name, kind in names.items() if kind == "const"]
+    assert constants
+    assert sum(len(name) <= 3 for name in constants) >= len(constants) / 2
+    assert not any(re.search(r"_\d+_[a-z_]+_\d+$", name) for name in constants)
+
+
+def written_names(package: Path) -> dict[str, str]:
+    """The types of a written program's operations by the names of their results."""
+    from coremltools.proto import Model_pb2
+
+    model = Model_pb2.Model()
+    model.ParseFromString((package / "Data/com.apple.CoreML/model.mlmodel").read_bytes())
+    (block,) = model.mlProgram.functions["main"].block_specializations.values()
+    return {result.name: operation.type for operation in block.operations for result in operation.outputs}
 
 
 def test_float16_weights(tmp_path: Path) -> None:
