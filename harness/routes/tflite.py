@@ -21,12 +21,12 @@ from harness.tensors import TensorSpec
 
 
 class TFLiteRoute(Route):
-    """``minimum_deployment_target`` names a member of ``coremltools.target``."""
+    """``minimum_deployment_target`` names a member of ``coremltools.target``; None is the oldest that will do."""
 
     name = "tflite"
     source_formats = ("tensorflow", "tflite")
 
-    def __init__(self, minimum_deployment_target: str = "iOS17") -> None:
+    def __init__(self, minimum_deployment_target: str | None = None) -> None:
         self.minimum_deployment_target = minimum_deployment_target
 
     def versions(self) -> dict[str, str]:

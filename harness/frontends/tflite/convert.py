@@ -38,7 +38,7 @@ from harness.frontends.tflite.reader import read_graph
 from harness.frontends.tflite.registry import TRANSLATIONS
 from harness.frontends.tflite.sizes import remember_sizes
 from harness.frontends.tflite.variables import OPERATORS as RESOURCE_OPERATORS
-from harness.frontends.tflite.variables import Variables, states_of
+from harness.frontends.tflite.variables import Variables, states_of, target_for
 from harness.frontends.tflite.verify import called_subgraphs
 from harness.memory import collection_paused
 from harness.quiet import quiet_conversion
@@ -62,11 +62,12 @@ def convert_tflite(
     destination: Path,
     *,
     signature: str | None = None,
-    target: str = "iOS17",
+    target: str | None = None,
     ranges: Mapping[tuple[str, int], InputRange] | None = None,
 ) -> Artifact:
     """Write a ``.tflite`` file as an ``.mlpackage``; inputs and outputs keep the signature's names.
 
+    ``target`` is iOS17 unless given, or iOS18 where the model keeps state from one prediction to the next.
     Quantised inputs and outputs are the integers of the file, as int32. Raises ModelFileError, UnknownNameError,
     UnsupportedError (all that stands in the way, by operator) or ConversionError.
     """
@@ -161,7 +162,7 @@ class Converter:
         self,
         interface: Signature,
         features: Features,
-        target: str,
+        target: str | None,
         ranges: Mapping[tuple[str, int], InputRange] | None,
     ) -> ProgramBuilder:
         """The called subgraph as a function. ``ranges`` is by the signature's names."""
@@ -173,11 +174,13 @@ class Converter:
                 f"model {self.graph.name} has no such input", received=", ".join(unknown), supported=features.inputs
             )
         bounds = {(features.inputs[name], axis): bound for (name, axis), bound in (ranges or {}).items()}
-        self.variables.states = states_of(self.graph, subgraph, target, features.inputs.values())
-        for operator in subgraph.operators if self.variables.states else ():
+        states = states_of(self.graph, subgraph, features.inputs.values())
+        self.variables.states = states
+        for operator in subgraph.operators if any(state.grid is None for state in states.values()) else ():
             if operator.name == "ASSIGN_VARIABLE":
                 self.inexact.note(operator, HALF_STATE)
-        builder = ProgramBuilder(specs, target, bounds, tuple(self.variables.states.values()))
+        chosen = target_for(states, target, self.graph.name)
+        builder = ProgramBuilder(specs, chosen, bounds, tuple(state.spec for state in states.values()))
         with builder.building() as given:
             self._given = given
             values: dict[int, Value] = {}

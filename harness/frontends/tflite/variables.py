@@ -11,14 +11,15 @@ import numpy as np
 
 from harness.errors import ConversionError, UnsupportedError
 from harness.frontends.builder import dtype_of, mb
-from harness.frontends.dispatch import Value, Var
+from harness.frontends.dispatch import Array, Value, Var
 from harness.frontends.program import as_var
 from harness.frontends.tflite.graph import Operator, Subgraph, TensorInfo, TFLiteGraph
 from harness.frontends.tflite.layout import known
+from harness.frontends.tflite.quantization import activation_of_steps, grid_of, is_quantized, steps
 from harness.frontends.tflite.verify import called_subgraphs
 from harness.tensors import TensorSpec
 
-# Core ML keeps state since this target, in float16.
+# Core ML keeps state since this target, in float16: of an 8-bit variable the steps, which it holds exactly.
 STATE_TARGETS = ("iOS18", "iOS26")
 # A tensor of type resource stands for a variable among these only.
 OPERATORS = frozenset({"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE", "CALL", "IF", "WHILE"})
@@ -42,7 +43,7 @@ class Variable:
 class Variables:
     """What variables hold at this point of the program."""
 
-    states: Mapping[Variable, TensorSpec] = field(default_factory=dict)
+    states: Mapping[Variable, State] = field(default_factory=dict)
     values: dict[Variable, Value] = field(default_factory=dict)
     initial: dict[Variable, Value] = field(default_factory=dict)
 
@@ -64,19 +65,23 @@ class Variables:
                 raise UnsupportedError(f"{variable} is initialised twice")
             if variable not in self.states:
                 continue
-            spec, initial = self.states[variable], known(value)
+            state, initial = self.states[variable], _constant(value)
             if initial is None or initial.dtype != np.float32:
                 raise UnsupportedError(
                     f"{variable} lasts from one prediction to the next and does not begin with a constant float32",
                     received="a value that is computed" if initial is None else initial.dtype,
                 )
-            kept = mb.cast(x=mb.read_state(input=inputs[spec.name]), dtype="fp32")
+            kept = mb.cast(x=mb.read_state(input=inputs[state.spec.name]), dtype="fp32")
+            if state.grid is not None:
+                initial = np.round(initial / np.float32(grid_of(state.grid).scale))
             self.initial[variable] = initial
-            self.values[variable] = mb.add(x=kept, y=initial) if initial.any() else kept
+            held = mb.add(x=kept, y=initial) if initial.any() else kept
+            self.values[variable] = held if state.grid is None else activation_of_steps(held, state.grid)
 
     def end(self, inputs: Mapping[str, Var]) -> None:
         """Store what is state."""
-        for variable, spec in self.states.items():
+        for variable, state in self.states.items():
+            spec = state.spec
             if variable not in self.initial:
                 raise UnsupportedError(f"{variable} lasts from one prediction to the next and has no first value")
             value = as_var(self.values[variable])
@@ -85,10 +90,30 @@ class Variables:
                     f"{variable} changes its shape or type", received=f"{dtype_of(value)} {tuple(value.shape)}",
                     supported=f"fp32 {spec.shape}",
                 )  # fmt: skip
+            if state.grid is not None:
+                value = steps(value, state.grid)
             initial = self.initial[variable]
             if isinstance(initial, np.ndarray) and initial.any():
                 value = mb.sub(x=value, y=initial)
             mb.coreml_update_state(state=inputs[spec.name], value=mb.cast(x=value, dtype="fp16"))
+
+
+@dataclass(frozen=True)
+class State:
+    """A variable that lasts: its name and shape in the program, and the tensor whose 8-bit grid it lies on, if any."""
+
+    spec: TensorSpec
+    grid: TensorInfo | None
+
+
+def _constant(value: Value) -> Array | None:
+    """A constant, of a compressed one what it stands for."""
+    found = known(value)
+    if found is None:
+        operation = as_var(value).op
+        if operation is not None and operation.op_type.startswith("constexpr"):
+            found = np.asarray(operation.materialized_val_inference())
+    return found
 
 
 @dataclass(frozen=True)
@@ -99,16 +124,15 @@ class _Access:
     tensor: TensorInfo
 
 
-def states_of(
-    graph: TFLiteGraph, subgraph: Subgraph, target: str, taken: Collection[str]
-) -> dict[Variable, TensorSpec]:
+def states_of(graph: TFLiteGraph, subgraph: Subgraph, taken: Collection[str]) -> dict[Variable, State]:
     """The variables that last from one prediction to the next, with names (none is ``taken``) and shapes.
 
-    Raises UnsupportedError where the target has none.
+    Raises UnsupportedError for those without a fixed shape or whose integers do not always mean the same.
     """
     first: dict[Variable, _Access] = {}
     assigned = set()
-    for access in _accesses(graph, subgraph, {}, is_certain=True):
+    accesses = list(_accesses(graph, subgraph, {}, is_certain=True))
+    for access in accesses:
         first.setdefault(access.variable, access)
         if access.is_assignment:
             assigned.add(access.variable)
@@ -117,21 +141,41 @@ def states_of(
         for variable, access in first.items()
         if variable in assigned and not (access.is_assignment and access.is_certain)
     ]
-    if lasting and target not in STATE_TARGETS:
-        raise UnsupportedError(
-            f"model {graph.name} keeps {', '.join(str(access.variable) for access in lasting)} from one prediction to "
-            f"the next, which {target} cannot",
-            supported=STATE_TARGETS,
-        )
-    specs: dict[Variable, TensorSpec] = {}
+    states: dict[Variable, State] = {}
     for access in lasting:
         name = re.sub(r"\W", "_", f"state_{access.variable.name}", flags=re.ASCII)
-        while name in taken or any(spec.name == name for spec in specs.values()):
+        while name in taken or any(state.spec.name == name for state in states.values()):
             name += "_"
         if access.tensor.is_flexible:
             raise UnsupportedError(f"{access.variable} lasts and has no fixed shape", received=access.tensor.shape)
-        specs[access.variable] = TensorSpec(name, access.tensor.shape)
-    return specs
+        same = [other.tensor for other in accesses if other.variable == access.variable]
+        grids = {grid_of(tensor) if is_quantized(tensor) else None for tensor in same}
+        if len(grids) > 1:
+            raise UnsupportedError(
+                f"{access.variable} lasts and its integers mean different values in different places",
+                received="; ".join(map(str, grids)),
+                supported="one scale and zero point",
+            )
+        (grid,) = grids
+        is_exact = grid is not None and grid.is_byte
+        states[access.variable] = State(TensorSpec(name, access.tensor.shape), access.tensor if is_exact else None)
+    return states
+
+
+def target_for(states: Collection[Variable], target: str | None, name: str) -> str:
+    """The target of model ``name``: the given one, else the oldest that has what it needs.
+
+    Raises UnsupportedError where the given one keeps no state and the model does.
+    """
+    if target is None:
+        return STATE_TARGETS[0] if states else "iOS17"
+    if states and target not in STATE_TARGETS:
+        raise UnsupportedError(
+            f"model {name} keeps {', '.join(map(str, states))} from one prediction to the next, which {target} cannot",
+            supported=STATE_TARGETS,
+            remedy=f"Convert for {STATE_TARGETS[0]}, or name no target",
+        )
+    return target
 
 
 def variable_of(operator: Operator) -> Variable:

@@ -16,7 +16,7 @@ from harness.inspection import count_operations
 from harness.quiet import quiet_imports
 from harness.runtimes import portable
 from tests.frontends.tflite.cases import control_flow as functions
-from tests.frontends.tflite.cases.control_flow import KERNEL, with_variables
+from tests.frontends.tflite.cases.control_flow import KERNEL, with_quantized_variable, with_variables
 
 with quiet_imports():
     import tensorflow as tf
@@ -152,6 +152,28 @@ def test_variables_of_one_prediction(method: str, tmp_path: Path) -> None:
 def test_variables_that_last(method: str, first: Sequence[float], tmp_path: Path) -> None:
     """Values that float16 holds exactly, as state is float16."""
     content = with_variables(method, first)
-    compared(content, [*SMALL, *SMALL[::-1], *SMALL], tmp_path, variables_last=True, target="iOS18")
+    artifact = compared(content, [*SMALL, *SMALL[::-1], *SMALL], tmp_path, variables_last=True)
+    assert artifact.provenance["minimum_deployment_target"] == "iOS18"
     with pytest.raises(UnsupportedError, match=r"from one prediction to the next.*iOS18"):
-        convert_tflite(parse_graph(content, "model"), "float32", tmp_path / "b.mlpackage")
+        convert_tflite(parse_graph(content, "model"), "float32", tmp_path / "b.mlpackage", target="iOS17")
+
+
+@pytest.mark.parametrize("first", [0.0, 1.25])
+def test_quantized_variables_that_last(first: float, tmp_path: Path) -> None:
+    """Their integers are state, which float16 holds exactly: the interpreter's results to the last bit."""
+    content = with_quantized_variable(first)
+    graph = parse_graph(content, "model")
+    artifact = convert_tflite(graph, "float32", tmp_path / "a.mlpackage")
+    assert artifact.provenance["minimum_deployment_target"] == "iOS18"
+    (name,), (result,) = artifact.input_names.values(), artifact.output_names.values()
+    model, interpreter = portable.load(artifact.path), interpreter_of(content)
+    state, seen = model.new_state(), []
+    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
+    for _ in range(8):
+        value = RANDOM.integers(-128, 128, source["shape"]).astype(np.int8)
+        interpreter.set_tensor(source["index"], value)
+        interpreter.invoke()
+        seen.append(interpreter.get_tensor(target["index"]))
+        found = model.predict({name: value.astype(np.int32)}, state)[result]
+        np.testing.assert_array_equal(found, seen[-1])
+    assert np.ptp(np.asarray(seen, np.int32)) > 100

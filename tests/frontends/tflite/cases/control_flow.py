@@ -142,6 +142,38 @@ def with_variables(method: str, first: Sequence[float]) -> bytes:
         return converter.convert()
 
 
+class Stream(tf.Module):
+    """The last four rows of what it was given, weighted: a streaming layer."""
+
+    def __init__(self, first: float) -> None:
+        self.rows = tf.Variable(tf.fill((1, 3, 6), first))
+        self.weight = tf.constant(np.random.default_rng(3).normal(size=(6, 5)), tf.float32)
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 1, 6), name="x")])
+    def next(self, x: Any) -> Any:
+        """One more row."""
+        rows = tf.concat([self.rows, x], 1)
+        self.rows.assign(rows[:, 1:])
+        return tf.reshape(rows, (4, 6)) @ self.weight
+
+
+def with_quantized_variable(first: float) -> bytes:
+    """A full int8 model whose variable is int8, too."""
+    module, random = Stream(first), np.random.default_rng(4)
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder, {"serving_default": module.next})
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        converter.experimental_enable_resource_variables = True
+        converter._experimental_variable_quantization = True
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: (
+            [random.uniform(-1, 3, (1, 1, 6)).astype(np.float32)] for _ in range(20)
+        )
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+        return converter.convert()
+
+
 POSITIVE = (Input((1, 3), values=(1, 2, 3.5)),)
 NEGATIVE = (Input((1, 3), values=(-4, 1, 0.5)),)
 IMAGE = (Input((1, 6, 5, 4), low=-1, high=2),)
