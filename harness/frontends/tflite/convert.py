@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -20,6 +19,7 @@ from harness.frontends.tflite.axes import on_twins
 from harness.frontends.tflite.dilation import with_dilations
 from harness.frontends.tflite.graph import Operator, Signature, Subgraph, TensorInfo, TFLiteGraph
 from harness.frontends.tflite.inexact import BY_A_STEP, HALF_STATE, Inexact
+from harness.frontends.tflite.labels import labels_of
 from harness.frontends.tflite.layout import known, pointwise, remembering_layouts, twin
 from harness.frontends.tflite.node import Node
 from harness.frontends.tflite.options import custom_attributes
@@ -154,8 +154,7 @@ class Converter:
         self.variables = Variables()
         self.inexact = Inexact()
         self.written = 0  # operators so far, those of a subgraph each time that it is called
-        names = (tensor.name for subgraph in self.graph.subgraphs for tensor in subgraph.tensors)
-        self._first_names = Counter(name.split(";")[0] for name in names)
+        self._labels = {id(subgraph): labels_of(subgraph) for subgraph in self.graph.subgraphs}
         self._given: Mapping[str, Var] = {}
 
     def program(
@@ -201,8 +200,7 @@ class Converter:
 
     def source_names(self) -> set[str]:
         """Names of values and of constants in the file."""
-        constants = (tensor.name for subgraph in self.graph.subgraphs for tensor in subgraph.tensors)
-        return self.names.given.union(constants)
+        return self.names.given.union(*self._labels.values())
 
     def initialize(self, index: int) -> None:
         """Translate what is called once: it gives the variables their first values."""
@@ -265,18 +263,12 @@ class Converter:
                 value = _on_grid(as_var(value), operator, infos, tensor)
             value = _folded(value)
             scope.values[str(tensor.index)] = value
-            name = self._label(tensor)
+            name = self._labels[id(subgraph)][tensor.index]
             first = twin(value)
             if first is not None:
                 self.names.give(first, name)
                 name += "_channels_last"
             self.names.give(value, name)
-
-    def _label(self, tensor: TensorInfo) -> str:
-        """A tensor's name; the first where TFLiteConverter joined those of all that one operator computes, if no other
-        tensor's begins with it."""
-        first = tensor.name.split(";")[0]
-        return (first if self._first_names[first] == 1 else tensor.name) or f"tensor_{tensor.index}"
 
     def _value(self, subgraph: Subgraph, index: int, scope: Scope) -> Value:
         value = scope.find(str(index))
@@ -288,7 +280,7 @@ class Converter:
             return np.zeros(tensor.shape, np.float32)
         if not tensor.is_constant:
             raise ConversionError(f"tensor {index} {tensor.name!r} is read before it is computed")
-        constant = dequantized_constant(tensor, tensor.name or f"tensor_{index}") if is_quantized(tensor) else None
+        constant = dequantized_constant(tensor, self._labels[id(subgraph)][index]) if is_quantized(tensor) else None
         scope.values[str(index)] = tensor.array() if constant is None else constant
         return scope.values[str(index)]
 
