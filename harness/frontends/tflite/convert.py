@@ -12,6 +12,7 @@ import numpy as np
 
 from harness.artifact import Artifact
 from harness.errors import ConversionError, UnknownNameError, UnsupportedError
+from harness.frontends.builder import dtype_of
 from harness.frontends.dispatch import UNFIT, Translation, Value, Var
 from harness.frontends.program import InputRange, Names, ProgramBuilder, Scope, as_var, identifier, write_program
 from harness.frontends.tflite import ops  # noqa: F401 (fills the table of translations)
@@ -261,6 +262,11 @@ class Converter:
                 if not exact:
                     self.inexact.note(operator, BY_A_STEP)
                 value = _on_grid(as_var(value), operator, infos, tensor)
+            elif not _goes_with(value, tensor):
+                raise ConversionError(
+                    f"{node} computes what its output cannot hold", received=f"tensor {tensor.index} of {tensor.dtype}",
+                    remedy="Check the file: TensorFlow Lite's converter writes no such operator",
+                )  # fmt: skip
             value = _folded(value)
             scope.values[str(tensor.index)] = value
             name = self._labels[id(subgraph)][tensor.index]
@@ -303,6 +309,14 @@ _MOVES = frozenset(
         "IF", "WHILE", "CALL", "READ_VARIABLE",
     }
 )  # fmt: skip
+
+
+def _goes_with(value: Value, tensor: TensorInfo) -> bool:
+    """Whether a tensor that is not quantised declares what is computed for it: real numbers, or others."""
+    if tensor.dtype not in COMPUTED:
+        return True  # pairs for complex numbers, what stands for resources
+    computed = str(value.dtype) if isinstance(value, np.ndarray) else dtype_of(value)
+    return tensor.dtype.startswith("float") == ("fp" in computed or "float" in computed)
 
 
 def _only_moves(operator: Operator) -> bool:

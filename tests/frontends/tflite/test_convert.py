@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.errors import UnsupportedError
+from harness.errors import ConversionError, UnsupportedError
 from harness.frontends.tflite.convert import convert_tflite
 from harness.frontends.tflite.reader import parse_graph
 from harness.quiet import quiet_imports
 from harness.runtimes import portable
 from tests.frontends.fuzzing import outcomes_of
 from tests.frontends.tflite import fuzz
+from tests.frontends.tflite.building import Tensor, one_operator
 
 with quiet_imports():
     import tensorflow as tf
@@ -194,3 +195,10 @@ def test_float16_weights_stay_so(tmp_path: Path) -> None:
     artifact = convert_tflite(parse_graph(content, "model"), "float32", tmp_path / "a.mlpackage")
     size = sum(file.stat().st_size for file in artifact.path.rglob("*") if file.is_file())
     assert size < 1.1 * len(content)
+
+
+def test_a_result_that_its_tensor_cannot_hold(tmp_path: Path) -> None:
+    """As in a damaged file: real numbers in a tensor of integers without a scale."""
+    content = one_operator("SOFTMAX", [Tensor((1, 4))], [Tensor((1, 4), "int8")], {"beta": 1.0})
+    with pytest.raises(ConversionError, match=r"SOFTMAX.*cannot hold.*int8"):
+        convert_tflite(parse_graph(content, "model"), "float32", tmp_path / "a.mlpackage")
