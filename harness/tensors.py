@@ -55,6 +55,19 @@ def describe_shape(shape: tuple[int | None, ...]) -> str:
     return "(" + ", ".join("?" if size is None else str(size) for size in shape) + ")"
 
 
+def as_declared(array: Array, spec: TensorSpec, model: str) -> Array:
+    """An input in its declared type, without a copy where it has it. Raises InputError for another kind of numbers."""
+    array = np.asarray(array)
+    if not np.can_cast(array.dtype, spec.dtype, casting="same_kind"):
+        raise InputError(
+            f"input {spec.name!r} of model {model} has the wrong type",
+            received=array.dtype,
+            supported=spec.dtype,
+            remedy="Convert the array",
+        )
+    return array.astype(spec.dtype, copy=False)
+
+
 def check_inputs(specs: tuple[TensorSpec, ...], inputs: Mapping[str, Array], model: str) -> None:
     """Raise InputError unless ``inputs`` has one fitting array for every spec, and no other."""
     names = {spec.name for spec in specs}

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from harness.artifact import Artifact
-from harness.errors import InputError, ModelFileError, PackageError, PredictionError
+from harness.errors import ModelFileError, PackageError, PredictionError
 from harness.quiet import quiet_imports
 from harness.runtimes.base import LoadedModel, Runtime
 from harness.runtimes.model_safety import first_line
 from harness.source import SourceFile
-from harness.tensors import Array, TensorSpec, check_inputs
+from harness.tensors import Array, TensorSpec, as_declared, check_inputs
 
 _DTYPES = {
     "tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64", "tensor(bool)": "bool",
@@ -65,14 +65,7 @@ class _Session(LoadedModel):
         check_inputs(self.inputs, inputs, self._name)
         arrays = {}
         for spec in self.inputs:
-            array = np.asarray(inputs[spec.name])
-            if not np.can_cast(array.dtype, spec.dtype, casting="same_kind"):
-                raise InputError(
-                    f"input {spec.name!r} of {self._name} has the wrong type",
-                    received=array.dtype,
-                    supported=spec.dtype,
-                )
-            arrays[spec.name] = array.astype(spec.dtype, copy=False)
+            arrays[spec.name] = as_declared(inputs[spec.name], spec, self._name)
         try:
             results = self._session.run(None, arrays)
         except Exception as error:  # ONNX Runtime's errors have no common class

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from harness.artifact import Artifact
 from harness.case import ModelCase, case_from_file
-from harness.errors import ConversionError, InputError, PackageError, PredictionError
+from harness.errors import ConversionError, PackageError, PredictionError
 from harness.runtimes import model_safety
 from harness.runtimes.base import LoadedModel, Runtime
 from harness.runtimes.tensorflow_files import open_model
 from harness.runtimes.tensorflow_graph import FrozenGraph, SourceModel, import_tensorflow
 from harness.source import Source
-from harness.tensors import Array, check_inputs
+from harness.tensors import Array, as_declared, check_inputs
 
 __all__ = [
     "FrozenGraph",
@@ -54,17 +52,9 @@ class _LoadedGraph(LoadedModel):
         tf = self._tensorflow
         check_inputs(self._graph.inputs, inputs, self._graph.name)
         with tf.device("/CPU:0"):
-            tensors = []
-            for spec in self._graph.inputs:
-                array = np.asarray(inputs[spec.name])
-                if not np.can_cast(array.dtype, spec.dtype, casting="same_kind"):
-                    raise InputError(
-                        f"input {spec.name!r} of model {self._graph.name} has the wrong type",
-                        received=array.dtype,
-                        supported=spec.dtype,
-                        remedy="Convert the array",
-                    )
-                tensors.append(tf.constant(array, dtype=spec.dtype))
+            tensors = [
+                tf.constant(as_declared(inputs[spec.name], spec, self._graph.name)) for spec in self._graph.inputs
+            ]
             try:
                 results = self._graph.function(*tensors)
             except tf.errors.OpError as error:

@@ -8,10 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from harness.artifact import Artifact
-from harness.errors import InputError, PackageError, PredictionError
+from harness.errors import PackageError, PredictionError
 from harness.frontends.tflite.convert import spec_of
 from harness.frontends.tflite.graph import Signature
 from harness.frontends.tflite.reader import read_graph
@@ -19,7 +17,7 @@ from harness.runtimes.base import LoadedModel, Runtime
 from harness.runtimes.model_safety import first_line
 from harness.runtimes.tensorflow_graph import import_tensorflow
 from harness.source import SourceFile
-from harness.tensors import Array, TensorSpec, check_inputs
+from harness.tensors import Array, TensorSpec, as_declared, check_inputs
 
 # Their reference kernels do not compute what TensorFlow and TFLite's plain kernels do (``harness list limitations``).
 _DEFECTIVE = frozenset({"LOCAL_RESPONSE_NORMALIZATION"})
@@ -70,14 +68,7 @@ class _Interpreter(LoadedModel):
         check_inputs(tuple(self._inputs.values()), inputs, self._name)
         arrays: dict[int, Array] = {}
         for index, spec in self._inputs.items():
-            array = np.asarray(inputs[spec.name])
-            if not np.can_cast(array.dtype, spec.dtype, casting="same_kind"):
-                raise InputError(
-                    f"input {spec.name!r} of {self._name} has the wrong type",
-                    received=array.dtype,
-                    supported=spec.dtype,
-                )
-            arrays[index] = array.astype(spec.dtype, copy=False)
+            arrays[index] = as_declared(inputs[spec.name], spec, self._name)
         with self._lock:
             try:
                 if self._interface.subgraph != 0:

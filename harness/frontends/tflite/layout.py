@@ -24,17 +24,7 @@ _twins: ContextVar[MutableMapping[int, tuple[Var, Var]]] = ContextVar("twins")
 @contextmanager
 def remembering_layouts() -> Iterator[None]:
     """While one program, or one block inside it, is built: a block knows the twins outside of it, not the reverse."""
-    token = _twins.set(dict(_twins.get({})))
-    try:
-        yield
-    finally:
-        _twins.reset(token)
-
-
-@contextmanager
-def inner_layouts() -> Iterator[None]:
-    """While an inner block is built: what is made in it is not to be used outside of it."""
-    token = _twins.set(ChainMap({}, _twins.get()))
+    token = _twins.set(ChainMap({}, _twins.get({})))
     try:
         yield
     finally:

@@ -67,18 +67,8 @@ _integers: ContextVar[MutableMapping[int, tuple[Var, Var, Grid]]] = ContextVar("
 
 @contextmanager
 def remembering_integers() -> Iterator[None]:
-    """While one program is built."""
-    token = _integers.set({})
-    try:
-        yield
-    finally:
-        _integers.reset(token)
-
-
-@contextmanager
-def inner_integers() -> Iterator[None]:
-    """While an inner block is built: what is made in it is not to be used outside of it."""
-    token = _integers.set(ChainMap({}, _integers.get()))
+    """While one program, or one block inside it, is built: a block knows those outside of it, not the reverse."""
+    token = _integers.set(ChainMap({}, _integers.get({})))
     try:
         yield
     finally:

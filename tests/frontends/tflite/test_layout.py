@@ -77,6 +77,18 @@ BETWEEN: dict[str, tuple[Callable[[Any], Any], int]] = {
 }  # fmt: skip
 
 
+def check(content: bytes, allowed: int, folder: Path) -> None:
+    """As the interpreter says, and with no more transposes."""
+    artifact = convert_tflite(parse_graph(content, "model"), "float32", folder / "a.mlpackage")
+    x = RANDOM.normal(size=IMAGE).astype(np.float32)
+    expected = interpreted(content, x)
+    ((given, output),) = zip(artifact.input_names.values(), artifact.output_names.values(), strict=True)
+    found = portable.load(artifact.path).predict({given: x})[output]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert np.abs(expected).max() > 1e-2  # zeros would fail
+    assert count_operations(artifact.path)["transpose"] <= allowed
+
+
 @pytest.mark.parametrize("name", BETWEEN)
 def test_between_convolutions(name: str, tmp_path: Path) -> None:
     between, allowed = BETWEEN[name]
@@ -86,14 +98,7 @@ def test_between_convolutions(name: str, tmp_path: Path) -> None:
         return tf.nn.conv2d(x, WEIGHTS[x.shape[3]], 1, "SAME")
 
     content = converter_of(network).convert()
-    artifact = convert_tflite(parse_graph(content, "model"), "float32", tmp_path / "a.mlpackage")
-    x = RANDOM.normal(size=IMAGE).astype(np.float32)
-    expected = interpreted(content, x)
-    ((given, output),) = zip(artifact.input_names.values(), artifact.output_names.values(), strict=True)
-    found = portable.load(artifact.path).predict({given: x})[output]
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-    assert np.abs(expected).max() > 1e-2  # zeros would fail
-    assert count_operations(artifact.path)["transpose"] <= allowed
+    check(content, allowed, tmp_path)
 
 
 # What a model ends with after a convolution: transposes that are left, the input's among them.
@@ -112,14 +117,7 @@ ENDS: dict[str, tuple[Callable[[Any], Any], int]] = {
 def test_ends(name: str, tmp_path: Path) -> None:
     end, allowed = ENDS[name]
     content = converter_of(lambda x: end(tf.nn.conv2d(x, WEIGHTS[4], 1, "SAME"))).convert()
-    artifact = convert_tflite(parse_graph(content, "model"), "float32", tmp_path / "a.mlpackage")
-    x = RANDOM.normal(size=IMAGE).astype(np.float32)
-    expected = interpreted(content, x)
-    ((given, output),) = zip(artifact.input_names.values(), artifact.output_names.values(), strict=True)
-    found = portable.load(artifact.path).predict({given: x})[output]
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-    assert np.abs(expected).max() > 1e-2  # zeros would fail
-    assert count_operations(artifact.path)["transpose"] <= allowed
+    check(content, allowed, tmp_path)
 
 
 def test_slopes_of_channels_are_one_operation(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from harness.frontends.builder import dtype_of, mb
 from harness.frontends.dispatch import Value, Var
 from harness.frontends.program import as_var
 from harness.frontends.tflite.graph import TensorInfo
-from harness.frontends.tflite.layout import inner_layouts
+from harness.frontends.tflite.layout import remembering_layouts
 from harness.frontends.tflite.node import Node
-from harness.frontends.tflite.quantization import inner_integers
+from harness.frontends.tflite.quantization import remembering_integers
 from harness.frontends.tflite.registry import translates
 from harness.frontends.tflite.variables import Variable, assigns, variable_of
 from harness.frontends.tflite.verify import called_subgraphs
@@ -173,7 +173,7 @@ class _Carried:
         if values is not None:
             self.assign(values)
         try:
-            with inner_layouts(), inner_integers():
+            with remembering_layouts(), remembering_integers():
                 yield
             unknown = self._held.keys() - before.keys()
             if unknown:
