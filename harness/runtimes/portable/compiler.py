@@ -3,6 +3,7 @@ kernels and control flow between them."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -239,9 +240,14 @@ class Compiler:
         members = {id(operation) for operation in group}
         made = {output.name for operation in group for output in operation.outputs}
         used_outside = set(block_outputs) | self.observe
+        readers: dict[str, set[str]] = defaultdict(set)
         for operation in pending:
             if id(operation) not in members:
                 used_outside.update(operation.uses())
+            for name in operation.uses():
+                readers[name].add(operation.type)
+        for name in block_outputs:
+            readers[name].add("output")
         graph = OnnxGraph()
         handles: dict[str, Tensor] = {}
         inputs: dict[str, Tensor] = {}
@@ -261,7 +267,8 @@ class Compiler:
 
         with building(graph):
             for operation in group:
-                results = self._lower(operation, handle)
+                read_by = frozenset().union(*(readers[output.name] for output in operation.outputs))
+                results = self._lower(operation, handle, read_by)
                 for output, result in zip(operation.outputs, results, strict=True):
                     handles[output.name] = result
         outputs = {name: handles[name] for name in sorted(made & used_outside)}
@@ -276,7 +283,9 @@ class Compiler:
 
         return Step(input_names, output_names, run)
 
-    def _lower(self, operation: Operation, handle: Callable[[str | Constant], Tensor]) -> list[Tensor]:
+    def _lower(
+        self, operation: Operation, handle: Callable[[str | Constant], Tensor], readers: frozenset[str]
+    ) -> list[Tensor]:
         implementation = LOWERINGS[operation.type]
         bound: dict[str, Any] = {}
         for name, hint in implementation.parameters(operation).items():
@@ -289,7 +298,7 @@ class Compiler:
                     raise PredictionError(f"{where} must be a constant", remedy="Make it one in the source model")
                 bound[name] = python_value(hint, items[0].value, where)
         try:
-            results = implementation.function(**bound, **implementation.context(operation, self.opset))
+            results = implementation.function(**bound, **implementation.context(operation, self.opset, readers))
         except HarnessError as error:
             raise type(error)(f"op {operation}: {error}") from error
         except _UNFIT as error:

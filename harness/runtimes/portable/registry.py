@@ -11,7 +11,8 @@ they are bound:
 ``Any``                                     as it is
 ==========================================  ====================================================
 
-Keyword-only parameters are context: ``outputs`` (the declared types) and ``opset`` (CoreML5 ...).
+Keyword-only parameters are context: ``outputs`` (the declared types), ``opset`` (CoreML5 ...) and, for lowerings,
+``readers`` (the types of the operations that read a result; "output" where it leaves its block).
 Float16 arrays and handles arrive as float32; narrow integers as int32.
 """
 
@@ -68,9 +69,10 @@ class Implementation:
                 raise PackageError(f"op {operation} lacks its input {name!r}")
         return {name: self.hints.get(name, Any) for name in operation.inputs}
 
-    def context(self, operation: Operation, opset: str) -> dict[str, Any]:
+    def context(self, operation: Operation, opset: str, readers: frozenset[str] = frozenset()) -> dict[str, Any]:
         """The keyword-only arguments."""
-        offered = {"outputs": tuple(output.type for output in operation.outputs), "opset": opset}
+        types = tuple(output.type for output in operation.outputs)
+        offered = {"outputs": types, "opset": opset, "readers": readers}
         return {
             name: offered[name]
             for name, parameter in self.signature.parameters.items()

@@ -115,3 +115,24 @@ def test_parameters_of_another_dtype(run: Function) -> None:
 def test_unknown_gelu_mode() -> None:
     with pytest.raises(PackageError, match="TANH_APPROXIMATION"):
         gelu(None, mode="QUICK")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("read", [lambda y: y, lambda y: mb.reshape(x=y, shape=(2, 5))], ids=["output", "reshape"])
+@pytest.mark.parametrize(("numerics", "smallest"), [("float32", 2.0**-126), ("float16", 2.0**-25)])
+def test_sigmoid_of_large_negative_numbers_keeps_its_digits(
+    run: Function, read: Function, numerics: str, smallest: float
+) -> None:
+    """Beyond what the numbers hold it is 0, never a NaN."""
+    x = np.array([[-1000, -104, -80, -50, -23, -15.5, -9, 0, 20, 1000]], np.float32)
+    (result,) = run(lambda x: read(mb.sigmoid(x=x)), {"x": x}, target=ct.target.iOS17, precision=numerics,
+                    numerics=numerics)  # fmt: skip
+    expected = sigmoid(x.astype(np.float64))
+    np.testing.assert_allclose(
+        result.reshape(x.shape), expected, rtol=1e-3 if numerics == "float16" else 1e-6, atol=smallest
+    )
+    assert np.count_nonzero(result) == np.count_nonzero(expected > smallest)
+
+
+def test_sigmoid_as_a_gate(run: Function) -> None:
+    (result,) = run(lambda x: mb.mul(x=x, y=mb.sigmoid(x=x)), {"x": X}, target=ct.target.iOS15)
+    np.testing.assert_allclose(result, X * sigmoid(X.astype(np.float64)), rtol=1e-5, atol=2e-6)
