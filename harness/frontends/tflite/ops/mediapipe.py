@@ -1,7 +1,7 @@
 """MediaPipe's pools and their inverse (custom operators, ``mediapipe/util/tflite/operations``).
 
 Their options are the bytes of ``TfLitePoolParams``. An index is a place within its window, row by row, plus 0.1, as a
-float. Convolution2DTransposeBias is in convolution.py.
+float. Convolution2DTransposeBias is in convolution.py, crops about landmarks are in landmarks.py.
 """
 
 from __future__ import annotations
