@@ -207,6 +207,13 @@ LIMITATIONS: tuple[Limitation, ...] = (
     ),
     Limitation(
         "frontends.tflite",
+        "SUM of integers against the reference kernel",
+        "inexact",
+        "TFLite's reference kernel gives numbers that are no sums; the plain kernel and the converted program round "
+        "the sum to the nearest step, and the plain kernel is what it is compared with",
+    ),
+    Limitation(
+        "frontends.tflite",
         "quantised activations",
         "inexact",
         "computed as floats that are rounded to each tensor's grid: a result may differ from the interpreter's "

@@ -11,7 +11,8 @@ from typing import Any
 from harness.artifact import Artifact
 from harness.errors import PackageError, PredictionError
 from harness.frontends.tflite.convert import spec_of
-from harness.frontends.tflite.graph import Signature
+from harness.frontends.tflite.graph import Signature, TFLiteGraph
+from harness.frontends.tflite.quantization import is_quantized
 from harness.frontends.tflite.reader import read_graph
 from harness.runtimes.base import LoadedModel, Runtime
 from harness.runtimes.model_safety import first_line
@@ -19,8 +20,9 @@ from harness.runtimes.tensorflow_graph import import_tensorflow
 from harness.source import SourceFile
 from harness.tensors import Array, TensorSpec, as_declared, check_inputs
 
-# Their reference kernels do not compute what TensorFlow and TFLite's plain kernels do (``harness list limitations``).
-_DEFECTIVE = frozenset({"LOCAL_RESPONSE_NORMALIZATION"})
+# Operators whose reference kernels do not compute what TensorFlow and TFLite's plain kernels do, and whether that is so
+# of integers only. Why each: ``harness list limitations``.
+_DEFECTIVE = {"LOCAL_RESPONSE_NORMALIZATION": False, "SUM": True}
 
 
 class TFLiteRuntime(Runtime):
@@ -96,7 +98,7 @@ def _loaded(path: Path, *, is_allocated: bool) -> Any:
     tf = import_tensorflow()
     kinds = tf.lite.experimental.OpResolverType
     resolvers = [kinds.BUILTIN_REF, kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES]
-    if any(operator.name in _DEFECTIVE for subgraph in read_graph(path).subgraphs for operator in subgraph.operators):
+    if _has_defective_kernel(read_graph(path)):
         del resolvers[0]
     failure: Exception | None = None
     for resolver in resolvers:
@@ -118,3 +120,14 @@ def _loaded(path: Path, *, is_allocated: bool) -> Any:
         received=first_line(failure),
         remedy="TensorFlow has no kernel to compare with; `harness convert` converts without one" if custom else None,
     ) from failure
+
+
+def _has_defective_kernel(graph: TFLiteGraph) -> bool:
+    for subgraph in graph.subgraphs:
+        for operator in subgraph.operators:
+            only_integers = _DEFECTIVE.get(operator.name)
+            if only_integers is None:
+                continue
+            if not only_integers or is_quantized(subgraph.tensors[operator.inputs[0]]):
+                return True
+    return False

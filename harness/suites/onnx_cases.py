@@ -98,16 +98,16 @@ def run_suite(
         for case in _chosen(kind, operators)
         for form in _forms(kind)
     ]
-    return run_isolated(work, _run_named, _crashed, jobs)
+    return run_isolated(work, _run_named, _lost, jobs)
 
 
 _Work = tuple[str, str, str, str]
 
 
-def _crashed(item: _Work) -> CaseResult:
+def _lost(item: _Work, reason: str) -> CaseResult:
     converter, kind, name, form = item
     operator = operator_of(_by_name(kind)[name])
-    return CaseResult(name, operator, form, "crashed", "the process ended", kind, converter)
+    return CaseResult(name, operator, form, "crashed", reason, kind, converter)
 
 
 def _run_named(item: _Work) -> CaseResult:

@@ -2,44 +2,116 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
 
 
+SECONDS_PER_CASE = 180.0
+_AFTER = 0.01  # seconds, so that a deadline has passed when it is looked at
+
+
 def run_isolated(
-    work: Sequence[Work], run: Callable[[Work], Result], crashed: Callable[[Work], Result], jobs: int
+    work: Sequence[Work],
+    run: Callable[[Work], Result],
+    lost: Callable[[Work, str], Result],
+    jobs: int,
+    seconds: float = SECONDS_PER_CASE,
 ) -> Iterator[Result]:
-    """``run`` of each item in order, in ``jobs`` processes at a time; ``crashed`` of one that ends its process.
+    """``run`` of each item in order, in ``jobs`` processes at a time; ``lost`` of one that ends its process or takes
+    more than ``seconds``, with the reason.
 
     ``run`` is a function of a module and the items can be pickled.
     """
-    from concurrent.futures import ProcessPoolExecutor
-    from concurrent.futures.process import BrokenProcessPool
-    from multiprocessing import get_context
+    waiting = deque(range(len(work)))
+    finished: dict[int, Result] = {}
+    following = 0
+    workers: list[_Worker] = []
+    try:
+        while following < len(work):
+            workers += [_Worker(run) for _ in range(min(jobs - len(workers), len(waiting)))]
+            for worker in workers:
+                if worker.item is None and waiting:
+                    worker.begin(waiting.popleft(), work, seconds)
+            _wait_for_any(workers)
+            for worker in workers:
+                item = worker.item
+                if item is None:
+                    continue
+                reason = worker.poll(finished, seconds)
+                if reason is not None:
+                    finished[item] = lost(work[item], reason)
+            workers = [worker for worker in workers if not worker.ended]
+            while following in finished:
+                yield finished.pop(following)
+                following += 1
+    finally:
+        for worker in workers:
+            worker.stop()
 
-    context = get_context("spawn")
-    while work:
-        done = 0
-        with ProcessPoolExecutor(min(jobs, len(work)), mp_context=context) as pool:
-            for future in [pool.submit(run, item) for item in work]:
-                try:
-                    yield future.result()
-                except BrokenProcessPool:
-                    break
-                done += 1
-        if done == len(work):
-            return
-        # Something ended a process: the next case alone, to see whether it was that one.
-        with ProcessPoolExecutor(1, mp_context=context) as alone:
+
+class _Worker:
+    """A process that runs one item after the other."""
+
+    def __init__(self, run: Callable[[Any], Any]) -> None:
+        from multiprocessing import get_context
+
+        context = get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.item: int | None = None
+        self.deadline = 0.0
+        self.ended = False
+        self._process = context.Process(target=_serve, args=(run, theirs))
+        self._process.start()
+        theirs.close()
+
+    def begin(self, item: int, work: Sequence[Any], seconds: float) -> None:
+        """Run an item."""
+        self.item, self.deadline = item, time.monotonic() + seconds
+        with suppress(BrokenPipeError):  # told by ``poll``
+            self.connection.send(work[item])
+
+    def poll(self, finished: dict[int, Any], seconds: float) -> str | None:
+        """Take the result if it is there; why there will be none."""
+        assert self.item is not None
+        if self.connection.poll():
             try:
-                yield alone.submit(run, work[done]).result()
-            except BrokenProcessPool:
-                yield crashed(work[done])
-        work = work[done + 1 :]
+                finished[self.item] = self.connection.recv()
+            except (EOFError, ConnectionResetError):
+                self.stop()
+                return "the process ended"
+            self.item = None
+        elif time.monotonic() > self.deadline:
+            self.stop()
+            return f"took more than {seconds:g} s"
+        return None
+
+    def stop(self) -> None:
+        """End the process."""
+        self.ended = True
+        self._process.kill()
+        self._process.join()
+        self.connection.close()
+
+
+def _serve(run: Callable[[Any], Any], connection: Any) -> None:
+    with suppress(EOFError):  # the other end is closed
+        while True:
+            connection.send(run(connection.recv()))
+
+
+def _wait_for_any(workers: Sequence[_Worker]) -> None:
+    """Until a process has something to tell, or has had its time."""
+    from multiprocessing.connection import wait
+
+    busy = [worker for worker in workers if worker.item is not None]
+    first = min(worker.deadline for worker in busy)
+    wait([worker.connection for worker in busy], timeout=max(first - time.monotonic(), 0) + _AFTER)
 
 
 def with_progress(results: Iterable[Result], total: int) -> list[Result]:

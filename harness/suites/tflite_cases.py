@@ -31,9 +31,9 @@ MADE = "made"
 QUANTIZED = ("int8", "int8-float", "int16x8")
 
 # correct: converted, and every output as expected. wrong: converted, and not as expected. failed: converted, and the
-# portable runtime raises; or the case proves nothing. crashed: an error that is none of ours. refused: with a reason,
-# before or while it was converted. unavailable: TFLiteConverter does not write the case in this form, or the
-# interpreter does not execute it.
+# portable runtime raises; or the case proves nothing. crashed: an error that is none of ours, or no end. refused:
+# with a reason, before or while it was converted. unavailable: TFLiteConverter does not write the case in this form,
+# or the interpreter does not execute it.
 Outcome = Literal["correct", "wrong", "failed", "crashed", "refused", "unavailable"]
 OUTCOMES: tuple[Outcome, ...] = ("correct", "wrong", "failed", "crashed", "refused", "unavailable")
 
@@ -169,7 +169,7 @@ def chosen(folder: Path, operators: Sequence[str], forms: Sequence[str]) -> list
 def run_suite(folder: Path, operators: Sequence[str], forms: Sequence[str], jobs: int = 1) -> Iterator[CaseResult]:
     """Every chosen case in every chosen form, in ``jobs`` processes. A case that ends its process is a result."""
     work = [(folder, case.operator, case.name, form) for case, form in chosen(folder, operators, forms)]
-    return run_isolated(work, _run_named, _crashed, jobs)
+    return run_isolated(work, _run_named, _lost, jobs)
 
 
 _Work = tuple[Path, str, str, str]
@@ -183,9 +183,9 @@ def _run_named(item: _Work) -> CaseResult:
         return CaseResult(operator, name, form, "failed", f"the case cannot be run: {error!r}")
 
 
-def _crashed(item: _Work) -> CaseResult:
+def _lost(item: _Work, reason: str) -> CaseResult:
     _, operator, name, form = item
-    return CaseResult(operator, name, form, "crashed", "the process ended")
+    return CaseResult(operator, name, form, "crashed", reason)
 
 
 @cache

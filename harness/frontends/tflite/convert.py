@@ -25,6 +25,7 @@ from harness.frontends.tflite.layout import known, pointwise, remembering_layout
 from harness.frontends.tflite.node import Node
 from harness.frontends.tflite.options import custom_attributes
 from harness.frontends.tflite.quantization import (
+    RANGES,
     dequantized_constant,
     from_integers,
     grid_of,
@@ -257,16 +258,16 @@ class Converter:
         for tensor, value in zip(outputs, results, strict=False):
             if value is None:
                 continue
+            if not _goes_with(value, tensor, operator, infos):
+                raise ConversionError(
+                    f"{node} computes what its output cannot hold", received=f"tensor {tensor.index} of {tensor.dtype}",
+                    remedy="Check the file: TensorFlow Lite's converter writes no such operator",
+                )  # fmt: skip
             if is_quantized(tensor):
                 exact = operator.name == "QUANTIZE" or _only_moves(operator) or lies_on_grid(value, tensor)
                 if not exact:
                     self.inexact.note(operator, BY_A_STEP)
                 value = _on_grid(as_var(value), operator, infos, tensor)
-            elif not _goes_with(value, tensor):
-                raise ConversionError(
-                    f"{node} computes what its output cannot hold", received=f"tensor {tensor.index} of {tensor.dtype}",
-                    remedy="Check the file: TensorFlow Lite's converter writes no such operator",
-                )  # fmt: skip
             value = _folded(value)
             scope.values[str(tensor.index)] = value
             name = self._labels[id(subgraph)][tensor.index]
@@ -311,12 +312,32 @@ _MOVES = frozenset(
 )  # fmt: skip
 
 
-def _goes_with(value: Value, tensor: TensorInfo) -> bool:
-    """Whether a tensor that is not quantised declares what is computed for it: real numbers, or others."""
-    if tensor.dtype not in COMPUTED:
-        return True  # pairs for complex numbers, what stands for resources
+# Only their kernels make reals of integers that stand for reals, or the reverse.
+_BETWEEN = frozenset({"QUANTIZE", "DEQUANTIZE", "CAST"})
+
+
+def _goes_with(value: Value, tensor: TensorInfo, operator: Operator, inputs: Sequence[TensorInfo | None]) -> bool:
+    """Whether a tensor declares what is computed for it: integers that stand for reals where the first input is such;
+    real numbers, or others."""
+    first = inputs[0] if inputs else None
+    if first is not None and not first.is_constant and not operator.is_custom and operator.name not in _BETWEEN:
+        kinds = [_is_activation(each) for each in (first, tensor)]
+        if None not in kinds and kinds[0] != kinds[1]:
+            return False
+    if is_quantized(tensor) or tensor.dtype not in COMPUTED:
+        return True  # what is not computed with: pairs for complex numbers, what stands for resources
     computed = str(value.dtype) if isinstance(value, np.ndarray) else dtype_of(value)
+    if tensor.dtype == "float16" and computed in ("fp32", "float32"):
+        # No kernel but that of CAST makes float16 of anything else.
+        return any(each is not None and each.dtype == "float16" for each in inputs)
     return tensor.dtype.startswith("float") == ("fp" in computed or "float" in computed)
+
+
+def _is_activation(tensor: TensorInfo) -> bool | None:
+    """Whether its integers stand for reals; None where they are numbers of their own, or indices."""
+    if tensor.dtype in RANGES and is_quantized(tensor):
+        return True
+    return False if tensor.dtype.startswith("float") else None
 
 
 def _only_moves(operator: Operator) -> bool:

@@ -29,6 +29,10 @@ class Node:
             for tensor in tensors
         )
 
+    def has_wide_kernel(self) -> bool:
+        """Whether these integers have 16 bits: of functions, kernels then interpolate in tables."""
+        return self.has_integer_kernel() and self.tensor(0).dtype == self.outputs[0].dtype == "int16"
+
     def scales(self, index: int) -> Array:
         """Scales of a quantised input, as float32; of the output where ``index`` is -1."""
         tensor = self.outputs[0] if index < 0 else self.inputs[index]

@@ -203,15 +203,13 @@ def requantized(
     """
     grid = grid_of(tensor)
     exact = np.atleast_1d(np.asarray(multipliers, np.float64))
-    mantissas, exponents = np.frexp(exact)
+    exponents = np.frexp(exact)[1]
     if exponent is not None:
         exponents = np.array([exponent])
     if rounding is Rounding.ONCE:
         return _divided(accumulator, 1 / exact, grid, activation, axis)
     if rounding is Rounding.REDUCED:
-        whole = np.floor(mantissas * 2**31 + 0.5)
-        reduced = np.where(whole < 0x7FFF0000, np.floor((whole + 2**15) / 2**16), 0x7FFF)
-        return _divided(accumulator, 2.0 ** (15 - exponents) / reduced, grid, activation, axis)
+        return _divided(accumulator, 1 / reduced_multiplier(exact), grid, activation, axis)
     shifts = np.maximum(-exponents, 0)
     if activation_range(grid, activation)[0] == grid.zero_point:
         # Only what is above zero counts: the first rounding amounts to half a step of the product.
@@ -225,6 +223,14 @@ def requantized(
         return _divided(nudged(accumulator, exact[0], exact[0], exponent), 1 / exact, grid, activation, axis)
     product = mb.round(x=mb.mul(x=accumulator, y=_along(exact * 2.0**shifts, accumulator, axis)))
     return _divided(product, 2.0**shifts * np.where(shifts > 0, _AWAY_FROM_ZERO, 1), grid, activation, axis)
+
+
+def reduced_multiplier(multipliers: Any) -> Any:
+    """What a multiplier is in 15 bits."""
+    mantissas, exponents = np.frexp(multipliers)
+    whole = np.floor(mantissas * 2**31 + 0.5)
+    reduced = np.where(whole < 0x7FFF0000, np.floor((whole + 2**15) / 2**16), 0x7FFF)
+    return reduced * 2.0 ** (exponents - 15)
 
 
 def nudged(accumulator: Var, above: float, below: float, exponent: int | None = None) -> Var:

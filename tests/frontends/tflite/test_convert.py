@@ -197,8 +197,21 @@ def test_float16_weights_stay_so(tmp_path: Path) -> None:
     assert size < 1.1 * len(content)
 
 
-def test_a_result_that_its_tensor_cannot_hold(tmp_path: Path) -> None:
-    """As in a damaged file: real numbers in a tensor of integers without a scale."""
-    content = one_operator("SOFTMAX", [Tensor((1, 4))], [Tensor((1, 4), "int8")], {"beta": 1.0})
-    with pytest.raises(ConversionError, match=r"SOFTMAX.*cannot hold.*int8"):
+SCALES = {"scales": (0.1,)}
+
+
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [
+        (Tensor((1, 4)), Tensor((1, 4), "int8")),
+        (Tensor((1, 4)), Tensor((1, 4), "int8", **SCALES)),
+        (Tensor((1, 4), "int16", **SCALES), Tensor((1, 4))),
+        (Tensor((1, 4)), Tensor((1, 4), "float16")),
+    ],
+    ids=["integers", "quantised of reals", "reals of quantised", "float16 of float32"],
+)
+def test_a_result_that_its_tensor_cannot_hold(given: Tensor, made: Tensor, tmp_path: Path) -> None:
+    """As in a damaged file."""
+    content = one_operator("SOFTMAX", [given], [made], {"beta": 1.0})
+    with pytest.raises(ConversionError, match=rf"SOFTMAX.*cannot hold.*{made.dtype}"):
         convert_tflite(parse_graph(content, "model"), "float32", tmp_path / "a.mlpackage")

@@ -7,10 +7,11 @@ import numpy as np
 from harness.errors import UnsupportedError
 from harness.frontends.builder import dtype_of, like, mb
 from harness.frontends.dispatch import Var
+from harness.frontends.tflite import interpolation
 from harness.frontends.tflite.layout import pointwise
 from harness.frontends.tflite.node import Node
 from harness.frontends.tflite.quantization import divided, nudged, requantized, steps
-from harness.frontends.tflite.registry import TRANSLATIONS, translates
+from harness.frontends.tflite.registry import translates
 
 
 def fused(x: Var, function: str) -> Var:
@@ -37,7 +38,20 @@ def _activated(x: Var, function: str) -> Var:
     return mb.clip(x=x, alpha=like(x, low), beta=like(x, high))
 
 
-TRANSLATIONS.directly({"LOGISTIC": "sigmoid", "TANH": "tanh"})
+@translates("LOGISTIC")
+def logistic(x: Var, *, node: Node) -> Var:
+    """1 / (1 + exp(-x))."""
+    if node.has_wide_kernel():
+        return interpolation.logistic(x, node.tensor(0), node.outputs[0])
+    return mb.sigmoid(x=x)
+
+
+@translates("TANH")
+def tanh(x: Var, *, node: Node) -> Var:
+    """Hyperbolic tangent."""
+    if node.has_wide_kernel():
+        return interpolation.hyperbolic_tangent(x, node.tensor(0), node.outputs[0])
+    return mb.tanh(x=x)
 
 
 @translates("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,8 @@ from harness.frontends.builder import dtype_of, mb
 from harness.frontends.dispatch import Value, Var
 from harness.frontends.integers import INTEGERS, computed_power, constant_power, truncated_quotient, wrapped
 from harness.frontends.selection import as_numbers, where
+from harness.frontends.tflite.interpolation import by_interpolation
+from harness.frontends.tflite.interpolation import softmax as interpolated_softmax
 from harness.frontends.tflite.layout import (
     along_channels,
     cast_constant,
@@ -28,7 +32,7 @@ from harness.frontends.tflite.types import computed_type
 
 TRANSLATIONS.directly(
     {
-        "EXP": "exp", "SIN": "sin", "COS": "cos", "FLOOR": "floor", "CEIL": "ceil", "ROUND": "round",
+        "SIN": "sin", "COS": "cos", "FLOOR": "floor", "CEIL": "ceil", "ROUND": "round",
         "SIGN": "sign", "LOGICAL_NOT": "logical_not",
     }
 )  # fmt: skip
@@ -186,10 +190,31 @@ def square(x: Var) -> Var:
     return mb.mul(x=x, y=x)
 
 
-@translates("LOG")
-def log(x: Var) -> Var:
-    """Natural logarithm, with nothing added to x."""
+@translates("EXP")
+def exp(x: Var, *, node: Node) -> Var:
+    """e**x."""
+    return _of_table(x, np.exp, node) if node.has_wide_kernel() else mb.exp(x=x)
 
+
+def _of_table(x: Var, function: Callable[[Any], Any], node: Node) -> Var:
+    return by_interpolation(x, node.tensor(0), function, node.outputs[0])
+
+
+def _where_positive(function: Callable[[Any], Any], otherwise: int, node: Node) -> Callable[[Any], Any]:
+    """Elsewhere a number of steps."""
+    least = np.float32(otherwise) * np.float32(node.scales(-1)[0])
+
+    def defined(x: Any) -> Any:
+        return np.where(x > 0, function(np.where(x > 0, x, 1)), least)
+
+    return defined
+
+
+@translates("LOG")
+def log(x: Var, *, node: Node) -> Var:
+    """Natural logarithm, with nothing added to x."""
+    if node.has_wide_kernel():
+        return _of_table(x, _where_positive(np.log, -32768, node), node)
     return mb.log(x=x, epsilon=np.float32(0))
 
 
@@ -203,9 +228,10 @@ def sqrt(x: Var, *, node: Node) -> Var:
 
 
 @translates("RSQRT")
-def rsqrt(x: Var) -> Var:
+def rsqrt(x: Var, *, node: Node) -> Var:
     """1 / sqrt(x), with nothing added to x."""
-
+    if node.has_wide_kernel():
+        return _of_table(x, _where_positive(lambda value: 1 / np.sqrt(value), 32767, node), node)
     return mb.real_div(x=np.float32(1), y=mb.sqrt(x=x))
 
 
@@ -239,10 +265,21 @@ def hard_swish(x: Var, *, node: Node) -> Var:
 
 
 @translates("GELU")
-def gelu(x: Var, *, approximate: bool = False) -> Var:
+def gelu(x: Var, *, approximate: bool = False, node: Node) -> Var:
     """Gaussian error linear unit."""
-
+    if node.has_wide_kernel():
+        return _of_table(x, _approximate_gelu if approximate else _gelu, node)
     return mb.gelu(x=x, mode="TANH_APPROXIMATION" if approximate else "EXACT")
+
+
+def _gelu(x: Any) -> Any:
+    errors = np.vectorize(math.erf)(x.astype(np.float64) * math.sqrt(0.5))
+    return np.float32(0.5) * x * (np.float32(1) + errors.astype(np.float32))
+
+
+def _approximate_gelu(x: Any) -> Any:
+    inner = np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x * x * x)
+    return np.float32(0.5) * x * (np.float32(1) + np.tanh(inner))
 
 
 @translates("PRELU")
@@ -272,9 +309,11 @@ def _sloped(node: Node, x: Any, alpha: Any) -> Var:
 
 
 @translates("SOFTMAX")
-def softmax(x: Var, *, beta: float = 1.0) -> Var:
+def softmax(x: Var, *, beta: float = 1.0, node: Node) -> Var:
     """Along the last axis, of beta * x."""
-
+    if node.has_wide_kernel():
+        source, result = node.tensor(0), node.outputs[0]
+        return along_channels(lambda value, axis: interpolated_softmax(value, axis, source, beta, result), x)
     scaled = x if beta == 1.0 else pointwise(lambda value: mb.mul(x=value, y=np.float32(beta)), x)
     return along_channels(lambda value, axis: mb.softmax(x=value, axis=axis), scaled)
 

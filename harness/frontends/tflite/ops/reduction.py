@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 
@@ -12,35 +11,71 @@ from harness.frontends.dispatch import Array, Var
 from harness.frontends.integers import INTEGERS, truncated_quotient, wrapped
 from harness.frontends.padding import fixed_size
 from harness.frontends.selection import as_numbers, where
+from harness.frontends.tflite.layout import is_known
 from harness.frontends.tflite.node import Node
-from harness.frontends.tflite.quantization import requantized, steps
+from harness.frontends.tflite.quantization import Rounding, divided, reduced_multiplier, requantized, steps
 from harness.frontends.tflite.registry import translates
 from harness.frontends.tflite.types import computed_type
 
-_REDUCTIONS = {
-    "SUM": "reduce_sum", "REDUCE_MAX": "reduce_max", "REDUCE_MIN": "reduce_min",
-    "REDUCE_PROD": "reduce_prod",
-}  # fmt: skip
+# Factors of one product of integers that are multiplied, and rounded, one after the other.
+_MOST_FACTORS = 32
 
 
 def _axes(x: Var, axes: Array) -> list[int]:
     return sorted({int(axis) % len(x.shape) for axis in axes.reshape(-1)})
 
 
-def _reduction(mil_name: str) -> Callable[..., Var]:
-    def reduce(x: Var, axes: Array, *, keep_dims: bool, node: Node) -> Var:
-        chosen = _axes(x, axes)
-        if not chosen:
-            return x
-        dtype = computed_type(node.inputs[0])
-        result: Var = getattr(mb, mil_name)(x=x, axes=chosen, keep_dims=keep_dims)
-        return wrapped(result, dtype) if mil_name in ("reduce_sum", "reduce_prod") else result
-
-    return reduce
+@translates("REDUCE_MAX", "REDUCE_MIN")
+def extreme(x: Var, axes: Array, *, keep_dims: bool, node: Node) -> Var:
+    """The greatest or the least."""
+    chosen = _axes(x, axes)
+    reduce = mb.reduce_max if node.operator.name == "REDUCE_MAX" else mb.reduce_min
+    return reduce(x=x, axes=chosen, keep_dims=keep_dims) if chosen else x
 
 
-for _operator, _mil_name in _REDUCTIONS.items():
-    translates(_operator)(_reduction(_mil_name))
+@translates("SUM")
+def total(x: Var, axes: Array, *, keep_dims: bool, node: Node) -> Var:
+    """Of integers, their sum and one multiplier."""
+    chosen = _axes(x, axes)
+    if not chosen:
+        return x
+    if node.has_integer_kernel():
+        whole = mb.reduce_sum(x=steps(x, node.tensor(0)), axes=chosen, keep_dims=keep_dims)
+        return requantized(whole, node.ratio(0), node.outputs[0], rounding=Rounding.ONCE)
+    return wrapped(mb.reduce_sum(x=x, axes=chosen, keep_dims=keep_dims), computed_type(node.inputs[0]))
+
+
+@translates("REDUCE_PROD")
+def product(x: Var, axes: Array, *, keep_dims: bool, node: Node) -> Var:
+    """Of integers, each product is rounded to steps of their own (``QuantizedReduceProd``); of many, only the last."""
+    chosen = _axes(x, axes)
+    sizes = [x.shape[axis] for axis in chosen]
+    if not chosen:
+        return x
+    if not node.has_integer_kernel() or not all(map(is_known, sizes)):
+        return wrapped(mb.reduce_prod(x=x, axes=chosen, keep_dims=keep_dims), computed_type(node.inputs[0]))
+    count = math.prod(int(size) for size in sizes)
+    step = float(node.scales(-1)[0]) ** (1 / count)
+    multiplier = reduced_multiplier(float(node.scales(0)[0]) / step)
+    factors = steps(x, node.tensor(0))
+    if count > _MOST_FACTORS:
+        scaled = mb.mul(x=factors, y=np.float32(multiplier))
+        return divided(mb.reduce_prod(x=scaled, axes=chosen, keep_dims=keep_dims), 1, node.outputs[0])
+    others = [axis for axis in range(len(x.shape)) if axis not in chosen]
+    rest = [x.shape[axis] for axis in others]
+    listed = mb.reshape(x=mb.transpose(x=factors, perm=[*chosen, *others]), shape=[count, *rest])
+    result: Var | None = None
+    for factor in mb.split(x=listed, num_splits=count, axis=0) if count > 1 else [listed]:
+        whole = factor if result is None else mb.mul(x=result, y=factor)
+        result = whole if result is None else _rounded_up(whole, multiplier)
+    assert result is not None
+    shape = [1 if axis in chosen else size for axis, size in enumerate(x.shape)] if keep_dims else rest
+    return divided(mb.reshape(x=_rounded_up(result, multiplier), shape=shape), 1, node.outputs[0])
+
+
+def _rounded_up(x: Var, multiplier: float) -> Var:
+    """The product to the nearest integer, halves up."""
+    return mb.floor(x=mb.add(x=mb.mul(x=x, y=np.float32(multiplier)), y=np.float32(0.5)))
 
 
 @translates("MEAN")
