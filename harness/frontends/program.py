@@ -17,6 +17,7 @@ from harness.artifact import Artifact, place_package
 from harness.errors import ConversionError, UnsupportedError
 from harness.frontends.builder import mb
 from harness.frontends.dispatch import UNFIT, Value, Var
+from harness.frontends.specification import specification_of
 from harness.quiet import quiet_conversion, quiet_imports
 from harness.tensors import Array, TensorSpec
 
@@ -275,7 +276,6 @@ def write_program(
 
     Raises ConversionError where coremltools' passes or its writer fail.
     """
-    from coremltools.converters.mil.backend.mil.load import load as to_protobuf
     from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
     from coremltools.models.utils import save_spec
 
@@ -292,10 +292,7 @@ def write_program(
             if source_names is not None:
                 _shorten_names(program, source_names)
             name = "the writer of ML Programs"
-            specification = to_protobuf(
-                program, weights, specification_version=builder.function.opset_version.value,
-                convert_to="mlprogram", convert_from="milinternal",
-            )  # fmt: skip
+            specification = specification_of(program, weights, builder.function.opset_version.value)
             place_package(destination, lambda package: save_spec(specification, str(package), weights_dir=weights))
     except UNFIT as error:
         raise ConversionError(

@@ -1,0 +1,106 @@
+"""The protobuf of an ML Program, in fewer bytes than coremltools' own writer takes.
+
+Constants of few elements are written into the operation that reads them (``Argument.Binding.value`` of MIL.proto)
+instead of as operations of their own, and vectors into the model instead of the weight file, whose blobs take 64 bytes
+of metadata each and begin at multiples of 64. Core ML reads both: coremltools writes the labels of classifiers so,
+other writers (WebNN in Chromium, go-coreml) all constants, and neither do they name operations besides their results.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Container, Iterator
+from typing import Any
+
+import numpy as np
+
+# Bytes of a constant that is not written to the weight file.
+_LARGEST_LITERAL = 1024
+# Their arguments are values of blocks.
+_CONTROL_FLOW = frozenset({"cond", "while_loop"})
+
+
+def specification_of(program: Any, weights_folder: str, version: int) -> Any:
+    """``Model`` protobuf of a finished program; its weight file is written to the folder."""
+    from coremltools.converters.mil.backend.mil import load as backend
+
+    class Exporter(backend.MILProtoExporter):  # type: ignore[misc]
+        def get_milproto_value(self, var: Any) -> Any:
+            if _is_literal(var.val):
+                return backend.create_immediate_value(var)
+            return super().get_milproto_value(var)
+
+    proto = Exporter(program, weights_folder, version).export()
+    for function in proto.functions.values():
+        for block in function.block_specializations.values():
+            _bind_constants(block)
+            for operation in _all_operations(block):
+                _drop_name(operation)
+    finished = backend.CoreMLProtoExporter(
+        program, proto, None, None, classifier_config=None,
+        convert_to="mlprogram", convert_from="milinternal", specification_version=version,
+    )  # fmt: skip
+    return finished.export(version)
+
+
+def _is_literal(value: Any) -> bool:
+    """Whether coremltools would write it to the weight file for no gain. Compressed weights stay there."""
+    if not isinstance(value, np.ndarray) or value.nbytes > _LARGEST_LITERAL:
+        return False
+    is_real = value.dtype in (np.dtype(np.float32), np.dtype(np.float16))
+    return is_real or (value.dtype in (np.dtype(np.int8), np.dtype(np.uint8)) and value.ndim == 1)
+
+
+def _bind_constants(block: Any) -> None:
+    """Write constants into the operations that read them, where that takes fewer bytes."""
+    operations = list(_all_operations(block))
+    uses: Counter[str] = Counter()
+    kept: set[str] = set(block.outputs)
+    defined: Counter[str] = Counter(output.name for operation in operations for output in operation.outputs)
+    for operation in operations:
+        kept.update(name for inner in operation.blocks for name in inner.outputs)
+        for argument in operation.inputs.values():
+            names = [binding.name for binding in argument.arguments if binding.WhichOneof("binding") == "name"]
+            uses.update(names)
+            if operation.type in _CONTROL_FLOW or len(argument.arguments) > 1:
+                kept.update(names)
+    literals: dict[str, Any] = {}
+    for operation in operations:
+        if operation.type != "const" or operation.attributes["val"].WhichOneof("value") != "immediateValue":
+            continue
+        name, value = operation.outputs[0].name, operation.attributes["val"]
+        if name in kept or defined[name] > 1:
+            continue
+        if uses[name] * (value.ByteSize() - len(name)) < operation.ByteSize():
+            literals[name] = value
+    for operation in operations:
+        for argument in operation.inputs.values():
+            for binding in argument.arguments:
+                if binding.WhichOneof("binding") == "name" and binding.name in literals:
+                    binding.value.CopyFrom(literals[binding.name])
+    _remove_constants(block, literals)
+
+
+def _remove_constants(block: Any, names: Container[str]) -> None:
+    for operation in block.operations:
+        for inner in operation.blocks:
+            _remove_constants(inner, names)
+    left = [each for each in block.operations if each.type != "const" or each.outputs[0].name not in names]
+    del block.operations[:]
+    block.operations.extend(left)
+
+
+def _drop_name(operation: Any) -> None:
+    """An operation is called as its result is; weights keep their names, by which tools address them."""
+    is_weight = operation.type == "const" or operation.type.startswith("constexpr_")
+    if not is_weight and len(operation.outputs) == 1 and "name" in operation.attributes:
+        name = operation.attributes["name"].immediateValue.tensor.strings.values
+        if list(name) == [operation.outputs[0].name]:
+            del operation.attributes["name"]
+
+
+def _all_operations(block: Any) -> Iterator[Any]:
+    for operation in block.operations:
+        yield operation
+        yield from itertools.chain.from_iterable(_all_operations(inner) for inner in operation.blocks)
