@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +50,6 @@ def one_operator(
     none of the schema's is a custom one. None is an optional input that is left out.
     """
     with quiet_imports():
-        import flatbuffers
         from tensorflow.lite.python import schema_py_generated as generated
 
     model = generated.ModelT()
@@ -84,9 +83,7 @@ def one_operator(
     elif (table := options_table(operator, schema())) is not None:
         _set_options(generated, operation, table, options or {})
     graph.operators, model.subgraphs, model.operatorCodes = [operation], [graph], [code]
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return written(model)
 
 
 def _set_options(generated: Any, operation: Any, table: str, options: dict[str, Any]) -> None:
@@ -124,3 +121,33 @@ def _tensor(generated: Any, tensor: Tensor, name: str, buffers: list[Any]) -> An
         made.quantization.zeroPoint = list(tensor.zero_points or (0,) * len(tensor.scales))
         made.quantization.quantizedDimension = tensor.axis
     return made
+
+
+def parts_of(content: bytes) -> Any:
+    """A model in the schema's objects, to be changed."""
+    with quiet_imports():
+        from tensorflow.lite.python import schema_py_generated as generated
+
+    return generated.ModelT.InitFromPackedBuf(bytearray(content), 0)
+
+
+def written(parts: Any) -> bytes:
+    """The bytes of a model in the schema's objects."""
+    with quiet_imports():
+        import flatbuffers
+
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(parts.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def put(path: str, value: Any) -> Callable[[Any], None]:
+    """Sets a field, such as ``subgraphs.0.tensors.1.shape``, of the model."""
+
+    def change(parts: Any) -> None:
+        *steps, last = path.split(".")
+        for step in steps:
+            parts = parts[int(step)] if step.isdigit() else getattr(parts, step)
+        setattr(parts, last, value)
+
+    return change

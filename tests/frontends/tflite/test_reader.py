@@ -11,12 +11,7 @@ import pytest
 
 from harness.errors import ModelFileError
 from harness.frontends.tflite.reader import parse_graph, read_graph
-from harness.quiet import quiet_imports
-from tests.frontends.tflite.building import Tensor, constant, one_operator
-
-with quiet_imports():
-    import flatbuffers
-    from tensorflow.lite.python import schema_py_generated as generated
+from tests.frontends.tflite.building import Tensor, constant, one_operator, parts_of, put, written
 
 
 def model() -> Any:
@@ -30,52 +25,7 @@ def model() -> Any:
         ],
         [Tensor((1, 2), "int8", scales=(0.5,), zero_points=(0,))],
     )
-    return generated.ModelT.InitFromPackedBuf(bytearray(content), 0)
-
-
-def written(parts: Any) -> bytes:
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(parts.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
-
-
-def put(path: str, value: Any) -> Callable[[Any], None]:
-    """Sets a field, such as ``subgraphs.0.tensors.1.shape``, of the model."""
-
-    def change(parts: Any) -> None:
-        *steps, last = path.split(".")
-        for step in steps:
-            parts = parts[int(step)] if step.isdigit() else getattr(parts, step)
-        setattr(parts, last, value)
-
-    return change
-
-
-def twice(parts: Any) -> None:
-    parts.subgraphs[0].operators *= 2
-
-
-def backwards(parts: Any) -> None:
-    """A cycle: the operator reads what it writes."""
-    parts.subgraphs[0].operators[0].inputs = [3, 1, 2]
-
-
-def sparse(order: list[int], size: int, segments: list[int], indices: list[int]) -> Callable[[Any], None]:
-    def change(parts: Any) -> None:
-        tensor = parts.subgraphs[0].tensors[1]
-        tensor.sparsity = generated.SparsityParametersT()
-        tensor.sparsity.traversalOrder = order
-        rows, columns = generated.DimensionMetadataT(), generated.DimensionMetadataT()
-        rows.format, rows.denseSize = generated.DimensionType.DENSE, size
-        columns.format = generated.DimensionType.SPARSE_CSR
-        for field, values in (("arraySegments", segments), ("arrayIndices", indices)):
-            vector = generated.Int32VectorT()
-            vector.values = values
-            setattr(columns, field, vector)
-            setattr(columns, f"{field}Type", generated.SparseIndexVector.Int32Vector)
-        tensor.sparsity.dimMetadata = [rows, columns]
-
-    return change
+    return parts_of(content)
 
 
 TENSOR, WEIGHT, OPERATOR = "subgraphs.0.tensors.0", "subgraphs.0.tensors.1", "subgraphs.0.operators.0"
@@ -105,17 +55,6 @@ DAMAGED: dict[str, tuple[Callable[[Any], None], str]] = {
     "an input that is not there": (put(f"{OPERATOR}.inputs", [9, 1, 2]), "names a tensor"),
     "an output that is left out": (put(f"{OPERATOR}.outputs", [-1]), "names a tensor"),
     "another operator's options": (put(f"{OPERATOR}.builtinOptionsType", 0), ""),
-    "a cycle": (backwards, "before anything writes it"),
-    "an output twice": (twice, "which is defined already"),
-    "an input that is a constant": (put("subgraphs.0.inputs", [0, 1]), "a constant and an input"),
-    "an output that nothing writes": (
-        put("subgraphs.0.operators", []), "which nothing writes"
-    ),
-    "sparse in an order of no dimensions": (sparse([0, 0], 2, [0, 3, 6], [0, 1, 2] * 2), "an order that is none"),
-    "sparse with a wrong size": (sparse([0, 1], 5, [0, 3, 6], [0, 1, 2] * 2), "wrong size"),
-    "sparse with too few segments": (sparse([0, 1], 2, [0, 6], [0, 1, 2] * 2), "wrong number of segments"),
-    "sparse with segments out of order": (sparse([0, 1], 2, [0, 7, 6], [0, 1, 2] * 2), "not in order"),
-    "sparse with indices out of range": (sparse([0, 1], 2, [0, 3, 6], [0, 1, 3] * 2), "out of range"),
 }  # fmt: skip
 
 
