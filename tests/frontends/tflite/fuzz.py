@@ -27,8 +27,11 @@ SHAPE = (1, 8, 6, 4)
 NUMBERS = (-(2**31), -2, -1, 0, 1, 2, 3, 5, 7, 100, 2**31 - 1)
 
 
+FORMS = ("float32", "float16", "dynamic", "int8", "int16")
+
+
 @functools.cache
-def models() -> list[bytes]:
+def models(chosen: tuple[str, ...] = FORMS) -> list[bytes]:
     """Small networks of several operators: in floats, with float16 and int8 weights, in integers throughout."""
     with quiet_imports():
         import tensorflow as tf
@@ -46,12 +49,12 @@ def models() -> list[bytes]:
 
     contents = []
     for function, forms in (
-        (network, ("float32", "float16", "dynamic", "int8", "int16")),
+        (network, FORMS),
         (moves, ("float32", "int8")),
     ):
         signature = [tf.TensorSpec(SHAPE, tf.float32, name="x")]
         concrete = tf.function(function, input_signature=signature).get_concrete_function()
-        for form in forms:
+        for form in (form for form in forms if form in chosen):
             converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], tf.Module())
             if form != "float32":
                 converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -147,8 +147,15 @@ def test_variables_of_one_prediction(method: str, tmp_path: Path) -> None:
     assert not {"read_state", "write_state"} & set(count_operations(artifact.path))
 
 
-@pytest.mark.parametrize("first", [(0, 0, 0), (3, 1, -2)])
-@pytest.mark.parametrize("method", ["lasting", "lasting_in_a_branch", "lasting_in_a_loop"])
+@pytest.mark.parametrize(
+    ("method", "first"),
+    [
+        ("lasting", (0, 0, 0)),
+        ("lasting", (3, 1, -2)),
+        ("lasting_in_a_branch", (3, 1, -2)),
+        ("lasting_in_a_loop", (0, 0, 0)),
+    ],
+)
 def test_variables_that_last(method: str, first: Sequence[float], tmp_path: Path) -> None:
     """Values that float16 holds exactly, as state is float16."""
     content = with_variables(method, first)

@@ -96,7 +96,6 @@ def enhancer() -> Any:
 CASES: dict[str, tuple[Callable[[], Any], str, int]] = {
     "style transfer": (style_transfer, "float32", 2),
     "super-resolution, flexible": (super_resolution, "float32", 2),
-    "super-resolution, float16": (super_resolution, "float16", 2),
     "detector": (detector, "float32", 5),
     "segmenter": (segmenter, "float32", 2),
     "segmenter, float16": (segmenter, "float16", 2),

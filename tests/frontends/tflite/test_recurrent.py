@@ -82,7 +82,7 @@ def test_full_integer(layer: str, tmp_path: Path) -> None:
     """The state is rounded after each step, as the interpreter's."""
     converter = tf.lite.TFLiteConverter.from_saved_model(layer)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    samples = RANDOM.normal(size=(40, *SHAPE)).astype(np.float32)
+    samples = RANDOM.normal(size=(10, *SHAPE)).astype(np.float32)
     converter.representative_dataset = lambda: ([sample] for sample in samples)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8

@@ -59,7 +59,7 @@ def counted(x: Any) -> Any:
 
 def many_turns(x: Any) -> Any:
     return tf.while_loop(
-        lambda i, v: i < 2000, lambda i, v: (i + 1, tf.sin(v + 2 * x + 1e-3 * tf.cast(i, tf.float32))), (0, x)
+        lambda i, v: i < 400, lambda i, v: (i + 1, tf.sin(v + 2 * x + 1e-3 * tf.cast(i, tf.float32))), (0, x)
     )[1]
 
 
