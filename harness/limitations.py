@@ -220,6 +220,13 @@ LIMITATIONS: tuple[Limitation, ...] = (
         "integers by a step where a sum lies between two",
     ),
     Limitation(
+        "frontends",
+        "tensors of more than five axes",
+        "unsupported",
+        "Core ML loads none: movements, elementwise operations, reductions and products of matrices on them are "
+        "written with fewer axes, other operations, inputs and outputs are refused",
+    ),
+    Limitation(
         "runtimes.coreml",
         "compute plan",
         "inexact",

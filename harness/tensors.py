@@ -11,6 +11,9 @@ from harness.errors import InputError
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
 
+# Axes of a tensor that Core ML loads (coremltools, ``Program._check_invalid_tensor_rank``).
+MAXIMUM_RANK = 5
+
 
 @dataclass(frozen=True)
 class ImageSpec:

@@ -17,6 +17,7 @@ from harness.artifact import Artifact, place_package
 from harness.errors import ConversionError, UnsupportedError
 from harness.frontends.builder import mb
 from harness.frontends.dispatch import UNFIT, Value, Var
+from harness.frontends.ranks import lower_ranks
 from harness.frontends.specification import specification_of
 from harness.quiet import quiet_conversion, quiet_imports
 from harness.tensors import Array, TensorSpec
@@ -284,10 +285,13 @@ def write_program(
     name = ""
     try:
         with quiet_conversion(), tempfile.TemporaryDirectory() as weights:
+            lower_ranks(program, what)
             for name in (*_PASSES, *(("common::add_fp16_cast",) if half else ()), *_TYPE_PASSES, *_FINAL_PASSES):
                 if name == "common::reduce_transposes" and not _has_transposes(program):
                     continue
                 PASS_REGISTRY[name](program)
+            name = "its check of the finished program"
+            program._check_early_error_out_for_invalid_program()
             _share_small_constants(program)
             if source_names is not None:
                 _shorten_names(program, source_names)

@@ -17,7 +17,7 @@ import numpy as np
 
 from harness.errors import PackageError
 from harness.runtimes.portable.weights import NUMPY_DTYPES, SUB_BYTE_BITS, WeightFile, unpack_bits
-from harness.tensors import Array
+from harness.tensors import MAXIMUM_RANK, Array
 
 _DTYPES = {
     1: "bool", 2: "string", 10: "fp16", 11: "fp32", 12: "fp64", 13: "bf16",
@@ -195,6 +195,8 @@ class _Reader:
                 supported=list(proto.block_specializations),
             )
         inputs = tuple(self._named(value) for value in proto.inputs)
+        for value in inputs:
+            _check_rank(value, f"function {name!r} has an input")
         block = self._block(proto.block_specializations[proto.opset], {value.name for value in inputs})
         return Function(name, inputs, proto.opset, block)
 
@@ -233,6 +235,9 @@ class _Reader:
         if proto.type.startswith("constexpr_"):
             # Before iOS18 the parameters of compressed weights are attributes.
             inputs |= {key: (value,) for key, value in attributes.items() if key != "name"}
+        if proto.type != "const" and not proto.type.startswith("constexpr_"):
+            for output in outputs:
+                _check_rank(output, f"op {proto.type} {name!r} has a result")
         blocks = tuple(self._block(block, visible) for block in proto.blocks)
         return Operation(proto.type, name, inputs, outputs, blocks, attributes)
 
@@ -287,6 +292,15 @@ class _Reader:
                 for pair in proto.dictionary.values
             }
         raise PackageError("a constant has an unknown form", received=kind)
+
+
+def _check_rank(value: Value, what: str) -> None:
+    if isinstance(value.type, TensorType) and value.type.rank > MAXIMUM_RANK:
+        raise PackageError(
+            f"{what} of more axes than Core ML loads",
+            received=f"{value.name!r} of {value.type.rank} axes",
+            supported=f"{MAXIMUM_RANK} axes",
+        )
 
 
 def _immediate_tensor(type_: TensorType, proto: Any) -> Array:

@@ -294,3 +294,18 @@ def test_description_and_program_that_disagree() -> None:
     spec.description.input[0].name = "nothing"
     with pytest.raises(PackageError, match="no tensor for the model's input 'nothing'"):
         load_spec(spec, Path(model.weights_dir), "float32")
+
+
+@pytest.mark.parametrize("where", ["result", "input"])
+def test_more_axes_than_core_ml_loads(where: str) -> None:
+    program = mb.program(input_specs=[mb.TensorSpec((2,))], opset_version=ct.target.iOS15)(double)
+    model = ct.convert(program, convert_to="mlprogram", skip_model_load=True)
+    spec = model.get_spec()
+    function = spec.mlProgram.functions["main"]
+    operation = next(item for item in function.block_specializations["CoreML5"].operations if item.type != "const")
+    tensor = (operation.outputs if where == "result" else function.inputs)[0].type.tensorType
+    tensor.rank = 6
+    for _ in range(5):
+        tensor.dimensions.add().constant.size = 1
+    with pytest.raises(PackageError, match=f"{where} of more axes than Core ML loads; received .* of 6 axes"):
+        load_spec(spec, Path(model.weights_dir), "float32")
