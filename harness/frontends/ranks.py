@@ -202,8 +202,9 @@ class _Block:
         )
         if len(groups) > MAXIMUM_RANK:
             return None
+        is_alike = all(tuple(value.shape) == tuple(shape) for value in operands.values())
         for name, value in operands.items():
-            given[name] = self._reshaped(value, _grouped(padded[name], groups))
+            given[name] = self._reshaped(value, _short(shape) if is_alike else _grouped(padded[name], groups))
         return [self._add(self._operation.op_type, **given)]
 
     def _reduce(self) -> Sequence[Any] | None:
