@@ -19,7 +19,7 @@ from harness.frontends.tflite import ops  # noqa: F401 (fills the table of trans
 from harness.frontends.tflite.axes import on_twins
 from harness.frontends.tflite.dilation import with_dilations
 from harness.frontends.tflite.graph import Operator, Signature, Subgraph, TensorInfo, TFLiteGraph
-from harness.frontends.tflite.inexact import BY_A_STEP, HALF_STATE, Inexact
+from harness.frontends.tflite.inexact import BY_A_STEP, HALF_STATE, HALVES, Inexact
 from harness.frontends.tflite.labels import labels_of
 from harness.frontends.tflite.layout import known, pointwise, remembering_layouts, twin
 from harness.frontends.tflite.node import Node
@@ -266,7 +266,8 @@ class Converter:
             if is_quantized(tensor):
                 exact = operator.name == "QUANTIZE" or _only_moves(operator) or lies_on_grid(value, tensor)
                 if not exact:
-                    self.inexact.note(operator, BY_A_STEP)
+                    is_halved = tensor.dtype == "int16" and self.precision == "float16"
+                    self.inexact.note(operator, HALVES if is_halved else BY_A_STEP)
                 value = _on_grid(as_var(value), operator, infos, tensor)
             value = _folded(value)
             scope.values[str(tensor.index)] = value

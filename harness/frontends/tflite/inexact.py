@@ -13,6 +13,7 @@ HYBRID = (
     "floating point, nearer to the model that was quantised"
 )
 BY_A_STEP = "integers are computed as floats that are rounded, so that a result may differ by one step of its scale"
+HALVES = "integers of 16 bits are computed as float16, which holds 11 bits: float32 (--precision) computes the integers"
 NARROW = "it computes with 64-bit integers, Core ML with 32: what goes beyond wraps"
 CLIPPED = "a constant beyond 32 bits is clipped"
 HALF_STATE = "a variable is kept as float16 from one prediction to the next"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from typer.testing import CliRunner
 from harness.artifact import Artifact
 from harness.cli import app
 from harness.frontends.tflite.convert import convert_tflite
+from harness.frontends.tflite.reader import parse_graph
 from harness.quiet import quiet_imports
+from tests.frontends.tflite.building import Tensor, one_operator
 from tests.frontends.tflite.test_convert import converter_of, small_network
 
 with quiet_imports():
@@ -51,6 +54,17 @@ def test_warnings(name: str, tmp_path: Path) -> None:
     for text in wanted:
         assert any(text in warning and "model net" in warning for warning in artifact.warnings)
     assert Artifact.from_json(artifact.to_json()).warnings == artifact.warnings
+
+
+@pytest.mark.parametrize(("precision", "told"), [("float32", None), ("float16", "TANH.*float16, which holds 11 bits")])
+def test_integers_of_16_bits(precision: str, told: str | None, tmp_path: Path) -> None:
+    tensors = [Tensor((2, 3), "int16", scales=(scale,)) for scale in (0.0003, 1 / 32768)]
+    graph = parse_graph(one_operator("TANH", tensors[:1], tensors[1:]), "net")
+    artifact = convert_tflite(graph, precision, tmp_path / "a.mlpackage")
+    if told is None:
+        assert not artifact.warnings
+    else:
+        assert re.search(told, *artifact.warnings)
 
 
 def test_the_command_says_them(tmp_path: Path) -> None:
