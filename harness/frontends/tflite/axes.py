@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.frontends.builder import mb
 from harness.frontends.dispatch import Array, Value, Var
+from harness.frontends.tflite.channel_parts import joined_channels, split_channels
 from harness.frontends.tflite.layout import (
     channels_first,
     channels_last,
@@ -20,9 +21,11 @@ from harness.frontends.tflite.layout import (
     is_reshape,
     known,
     last_order,
+    listed_rows,
     operands_first,
     reordered,
     twin,
+    whole_of,
 )
 
 # They compute each element from elements at the same place, so that the layout does not matter. Not POW: coremltools'
@@ -207,8 +210,20 @@ def transposed(x: Var, order: Sequence[int]) -> Var:
     return reordered(x, order)
 
 
-def reshaped(x: Var, sizes: Sequence[int]) -> Var:
-    """In another shape (-1: what is left), on the twin where images and channels stay what they are."""
+def reshaped(x: Var, sizes: Sequence[Any]) -> Var | None:
+    """In another shape (-1: what is left), on the twin where images and channels stay what they are.
+
+    A size may be an expression; None where there are several.
+    """
+    if x.op is not None and _is_shape_of(x, sizes):
+        return x
+    whole = whole_of(x)
+    if whole is not None and _is_shape_of(whole, sizes):
+        return whole
+    if not all(map(is_known, sizes)):
+        if sum(not is_known(size) or size == -1 for size in sizes) > 1:
+            return None
+        sizes = [size if is_known(size) else -1 for size in sizes]
     first, rank = twin(x), len(x.shape)
     if first is not None and is_reshape(x.shape, first_order(rank)):
         result: Var = mb.reshape(x=first, shape=list(sizes))
@@ -219,7 +234,31 @@ def reshaped(x: Var, sizes: Sequence[int]) -> Var:
         if wanted is not None and (wanted[0], wanted[-1]) == (given[0], given[-1]) and wanted[-1] is not None:
             shape = [-1 if size is None else size for size in (wanted[0], wanted[-1], *wanted[1:-1])]
             return channels_last(mb.reshape(x=first, shape=shape))
+    by_parts = _by_parts(x, list(sizes))
+    if by_parts is not None:
+        return by_parts
+    if rank in (3, 4) and len(sizes) == 2 and is_known(x.shape[-1]) and sizes[1] == x.shape[-1]:
+        return listed_rows(x)
     return mb.reshape(x=x, shape=list(sizes))
+
+
+def _by_parts(x: Var, sizes: list[int]) -> Var | None:
+    """Where channels are split or joined."""
+    if len(x.shape) < 3 or len(sizes) < 3:
+        return None
+    wanted = _without_rest([int(size) if is_known(size) else None for size in x.shape], sizes)
+    if wanted is None or not (wanted[0] == x.shape[0] or (wanted[0] is None and not is_known(x.shape[0]))):
+        return None
+    split = split_channels(x, wanted)
+    return joined_channels(x, wanted) if split is None else split
+
+
+def _is_shape_of(whole: Var, sizes: Sequence[Any]) -> bool:
+    """Whether the sizes are those of ``whole``, of whose elements there are as many."""
+    if len(sizes) != len(whole.shape):
+        return False
+    left = [given for given, size in zip(sizes, whole.shape, strict=True) if given != size]
+    return not left or (len(left) == 1 and is_known(left[0]) and left[0] == -1)
 
 
 def _without_rest(given: list[int | None], wanted: list[int]) -> list[int | None] | None:

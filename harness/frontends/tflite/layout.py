@@ -19,16 +19,19 @@ from harness.frontends.dispatch import Array, Value, Var
 
 # By the identity of a value: the value, which is kept alive, and its twin.
 _twins: ContextVar[MutableMapping[int, tuple[Var, Var]]] = ContextVar("twins")
+# By the identity of a matrix: the matrix, and the value of more axes whose rows along the last axis it lists.
+_rows: ContextVar[MutableMapping[int, tuple[Var, Var]]] = ContextVar("rows")
 
 
 @contextmanager
 def remembering_layouts() -> Iterator[None]:
     """While one program, or one block inside it, is built: a block knows the twins outside of it, not the reverse."""
-    token = _twins.set(ChainMap({}, _twins.get({})))
+    tokens = [(memory, memory.set(ChainMap({}, memory.get({})))) for memory in (_twins, _rows)]
     try:
         yield
     finally:
-        _twins.reset(token)
+        for memory, token in tokens:
+            memory.reset(token)
 
 
 def channels_first(x: Var) -> Var:
@@ -49,7 +52,12 @@ def channels_last(x: Var) -> Var:
 
 
 def reordered(x: Var, order: Sequence[int]) -> Var:
-    """Axes in another order; a reshape where only axes of size 1 move."""
+    """Axes in another order; a reshape where only axes of size 1 move. A transpose of a transpose is one, or none."""
+    if x.op is not None and x.op.op_type == "transpose":
+        inner = [int(axis) % len(order) for axis in x.op.perm.val]
+        x, order = x.op.x, [inner[axis] for axis in order]
+        if order == sorted(order):
+            return x
     sizes = [x.shape[axis] for axis in order]
     if is_reshape(x.shape, order) and sum(not is_known(size) for size in sizes) <= 1:
         result: Var = mb.reshape(x=x, shape=[int(size) if is_known(size) else -1 for size in sizes])
@@ -93,6 +101,19 @@ def sizes(shape: Value) -> list[Any]:
 def twin(x: Value) -> Var | None:
     """The same value channels first, where it is there already."""
     found = _twins.get().get(id(x))
+    return None if found is None else found[1]
+
+
+def listed_rows(whole: Var) -> Var:
+    """(..., C) as (number, C): what is computed for each row may be computed on the whole, in its layout."""
+    rows: Var = mb.reshape(x=whole, shape=[-1, int(whole.shape[-1])])
+    _rows.get()[id(rows)] = (rows, whole)
+    return rows
+
+
+def whole_of(rows: Value) -> Var | None:
+    """What a matrix lists the rows of, where that is known."""
+    found = _rows.get().get(id(rows))
     return None if found is None else found[1]
 
 

@@ -22,7 +22,7 @@ from harness.errors import UnsupportedError
 from harness.frontends.builder import dtype_of, mb
 from harness.frontends.dispatch import Array, Value, Var
 from harness.frontends.tflite.graph import TensorInfo
-from harness.frontends.tflite.layout import known, twin
+from harness.frontends.tflite.layout import known, twin, whole_of
 
 RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767), "int4": (-8, 7)}
 # A compressed constant of fewer elements costs more than it saves.
@@ -136,6 +136,8 @@ def rounded(x: Var, tensor: TensorInfo) -> Var:
 
 def lies_on_grid(x: Value, tensor: TensorInfo) -> bool:
     """Whether ``x`` was made of integers of that tensor's grid."""
+    whole = whole_of(x)
+    x = x if whole is None else whole
     first = twin(x)
     return _known_integers(x if first is None else first, grid_of(tensor)) is not None
 

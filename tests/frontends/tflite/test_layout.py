@@ -35,6 +35,14 @@ def _dilated(x: Any, padding: str) -> Any:
     return tf.batch_to_space(y, (2, 2), ((0, end),) * 2)
 
 
+def _attention(x: Any, turned: Any) -> Any:
+    """Of two heads of two channels. Else the values' product is put together as it is, heads before places."""
+    queries, keys, values = (tf.reshape(x * scale, (1, 48, 2, 2)) for scale in (1.0, 0.7, -1.3))
+    weights = tf.nn.softmax(tf.matmul(tf.transpose(queries, (0, 2, 1, 3)), tf.transpose(keys, (0, 2, 3, 1))))
+    result = tf.matmul(weights, tf.transpose(values, (0, 2, 1, 3)))
+    return tf.reshape(result if turned is None else turned(result, (0, 2, 1, 3)), (1, 48, 4))
+
+
 # What is done between the convolutions, and how many transposes may be left.
 BETWEEN: dict[str, tuple[Callable[[Any], Any], int]] = {
     "concatenation along height": (lambda x: tf.concat([x, x * 2], 1), 2),
@@ -73,6 +81,20 @@ BETWEEN: dict[str, tuple[Callable[[Any], Any], int]] = {
     "channels first and back": (lambda x: tf.transpose(tf.transpose(x, (0, 3, 1, 2)) * 2, (0, 2, 3, 1)), 2),
     "height folded into width": (lambda x: tf.reshape(tf.nn.relu(tf.reshape(x, (1, 48, 4)) - 0.1), (1, 6, 8, 4)), 2),
     "dense layer of channels": (lambda x: tf.tensordot(x, DENSE, 1), 2),
+    "channels shuffled": (
+        lambda x: tf.reshape(tf.transpose(tf.reshape(x, (1, 8, 6, 2, 2)), (0, 1, 2, 4, 3)), IMAGE), 3
+    ),
+    "rows multiplied and put in another shape": (
+        lambda x: tf.reshape(tf.matmul(tf.reshape(x, (48, 4)), DENSE[:, :4]), (1, 6, 8, 4)), 4
+    ),
+    "rows that are also read as rows": (
+        lambda x: tf.reshape(tf.reshape(x, (48, 4)) + tf.matmul(tf.reshape(x, (48, 4)), DENSE[:, :4]), IMAGE), 4
+    ),
+    "channels split and swapped": (
+        lambda x: tf.reshape(tf.transpose(tf.reshape(x, (1, 48, 2, 2)), (0, 1, 3, 2)), IMAGE), 3
+    ),
+    "attention": (lambda x: tf.reshape(_attention(tf.reshape(x, (1, 48, 4)), tf.transpose), IMAGE), 2),
+    "attention that has its heads last": (lambda x: tf.reshape(_attention(tf.reshape(x, (1, 48, 4)), None), IMAGE), 4),
     "stacked and taken apart": (lambda x: tf.add_n(tf.unstack(tf.stack([x, x * x], 1), axis=1)), 2),
 }  # fmt: skip
 

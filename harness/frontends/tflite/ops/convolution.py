@@ -17,10 +17,12 @@ from harness.frontends.tflite.layout import (
     channels_last,
     is_known,
     known,
+    listed_rows,
     sizes,
     transposed_weight,
     twin,
     unfolded_weight,
+    whole_of,
 )
 from harness.frontends.tflite.node import Node
 from harness.frontends.tflite.ops.activations import fused
@@ -330,6 +332,13 @@ def fully_connected(
     if weights_format != "DEFAULT":
         raise UnsupportedError("shuffled weights are for one kind of processor", received=weights_format)
     size = int(weight.shape[1])
+    whole = whole_of(x)
+    if whole is not None and x.shape[-1] == size:
+        return listed_rows(
+            fully_connected(
+                whole, weight, bias, fused_activation_function=fused_activation_function, keep_num_dims=True, node=node
+            )
+        )
     is_flattened = not keep_num_dims and (len(x.shape) != 2 or x.shape[-1] != size)
     if bias is not None and known(bias) is None:
         result = mb.matmul(x=mb.reshape(x=x, shape=[-1, size]) if is_flattened else x, y=weight, transpose_y=True)

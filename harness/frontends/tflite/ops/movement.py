@@ -21,12 +21,18 @@ def reshape(x: Var, shape: Value | None = None, *, new_shape: tuple[int, ...] | 
     given = np.array(new_shape, np.int32) if shape is None else shape
     wanted = known(given)
     if wanted is None:
+        expressions = None if isinstance(given, np.ndarray) or pair else given.sym_val
+        result = None if expressions is None else reshaped(x, np.asarray(expressions).reshape(-1).tolist())
+        if result is not None:
+            return result
         parts = [as_var(given), *([np.array(pair, np.int32)] if pair else [])]
         return mb.reshape(x=x, shape=mb.concat(values=parts, axis=0) if pair else parts[0])
     sizes = [int(size) for size in wanted.reshape(-1)] + pair
     if not sizes:
         return mb.squeeze(x=x) if len(x.shape) else x
-    return reshaped(x, sizes)
+    result = reshaped(x, sizes)
+    assert result is not None  # numbers
+    return result
 
 
 @translates("TRANSPOSE")
