@@ -27,7 +27,7 @@ def specification_of(program: Any, weights_folder: str, version: int) -> Any:
 
     class Exporter(backend.MILProtoExporter):  # type: ignore[misc]
         def get_milproto_value(self, var: Any) -> Any:
-            if _is_literal(var.val):
+            if _is_literal(var):
                 return backend.create_immediate_value(var)
             return super().get_milproto_value(var)
 
@@ -44,12 +44,18 @@ def specification_of(program: Any, weights_folder: str, version: int) -> Any:
     return finished.export(version)
 
 
-def _is_literal(value: Any) -> bool:
-    """Whether coremltools would write it to the weight file for no gain. Compressed weights stay there."""
+def _is_literal(variable: Any) -> bool:
+    """Whether coremltools would write it to the weight file for no gain. Elements of compressed weights stay there."""
+    value = variable.val
     if not isinstance(value, np.ndarray) or value.nbytes > _LARGEST_LITERAL:
         return False
-    is_real = value.dtype in (np.dtype(np.float32), np.dtype(np.float16))
-    return is_real or (value.dtype in (np.dtype(np.int8), np.dtype(np.uint8)) and value.ndim == 1)
+    if value.dtype not in (np.dtype(np.float32), np.dtype(np.float16), np.dtype(np.int8), np.dtype(np.uint8)):
+        return False
+    elements = ("quantized_data", "source_val", "nonzero_data", "mask", "indices", "data")
+    return not any(
+        operation.op_type.startswith("constexpr_") and variable is operation.inputs.get(name)
+        for operation in variable.child_ops for name in elements
+    )  # fmt: skip
 
 
 def _bind_constants(block: Any) -> None:

@@ -17,6 +17,7 @@ from harness.frontends.dispatch import UNFIT, Translation, Value, Var
 from harness.frontends.program import InputRange, Names, ProgramBuilder, Scope, as_var, identifier, write_program
 from harness.frontends.tflite import ops  # noqa: F401 (fills the table of translations)
 from harness.frontends.tflite.axes import on_twins
+from harness.frontends.tflite.compression import is_compressed, sparse_if_less
 from harness.frontends.tflite.dilation import with_dilations
 from harness.frontends.tflite.graph import Operator, Signature, Subgraph, TensorInfo, TFLiteGraph
 from harness.frontends.tflite.inexact import BY_A_STEP, HALF_STATE, HALVES, Inexact
@@ -288,9 +289,19 @@ class Converter:
             return np.zeros(tensor.shape, np.float32)
         if not tensor.is_constant:
             raise ConversionError(f"tensor {index} {tensor.name!r} is read before it is computed")
-        constant = dequantized_constant(tensor, self._labels[id(subgraph)][index]) if is_quantized(tensor) else None
-        scope.values[str(index)] = tensor.array() if constant is None else constant
+        scope.values[str(index)] = self._constant(tensor, self._labels[id(subgraph)][index])
         return scope.values[str(index)]
+
+    def _constant(self, tensor: TensorInfo, name: str) -> Value:
+        if is_quantized(tensor):
+            return dequantized_constant(tensor, name)
+        values = tensor.array()
+        if tensor.sparsity is None or values.dtype not in (np.dtype(np.float32), np.dtype(np.float16)):
+            return values
+        # float16 weights become float32 by an operator of the file, and are judged there.
+        itemsize = 2 if self.precision == "float16" or values.dtype == np.float16 else 4
+        sparse = sparse_if_less(values, itemsize, itemsize, name)
+        return values if sparse is None else sparse
 
 
 def options_of(operator: Operator, translation: Translation) -> Mapping[str, Any]:
@@ -350,7 +361,7 @@ def _folded(value: Value) -> Value:
     if isinstance(value, np.ndarray) or twin(value) is not None or value.op is None:
         return value
     found = known(value)
-    if found is None or value.op.op_type.startswith("constexpr") or found.size > _LARGEST_FOLDED:
+    if found is None or is_compressed(value) or found.size > _LARGEST_FOLDED:
         return value
     return found
 

@@ -16,6 +16,7 @@ import numpy as np
 from harness.errors import UnsupportedError
 from harness.frontends.builder import mb
 from harness.frontends.dispatch import Array, Value, Var
+from harness.frontends.tflite.compression import decompressed, is_compressed, rearranged
 
 # By the identity of a value: the value, which is kept alive, and its twin.
 _twins: ContextVar[MutableMapping[int, tuple[Var, Var]]] = ContextVar("twins")
@@ -148,7 +149,7 @@ def operands_first(values: Sequence[Value | None]) -> list[Value | None] | None:
             result.append(np.ascontiguousarray(whole.transpose(first_order(rank))))
             continue
         assert not isinstance(value, np.ndarray)
-        if value.op is not None and value.op.op_type.startswith("constexpr") and len(value.shape) == rank:
+        if is_compressed(value) and len(value.shape) == rank:
             result.append(transposed_weight(value, first_order(rank)))
             continue
         is_costly = not _is_first(value, rank) and not is_reshape(value.shape, first_order(len(value.shape)))
@@ -190,18 +191,9 @@ def transposed_weight(weight: Value, perm: Sequence[int]) -> Value:
 
     if isinstance(weight, np.ndarray):
         return np.ascontiguousarray(weight.transpose(perm))
-    operation = weight.op
-    if operation is not None and operation.op_type == "constexpr_affine_dequantize":
-        data: Array = operation.quantized_data.val
-        axis = int(operation.axis.val)
-        return mb.constexpr_affine_dequantize(
-            quantized_data=np.ascontiguousarray(data.transpose(perm)),
-            zero_point=operation.zero_point.val,
-            scale=operation.scale.val,
-            axis=np.int32(list(perm).index(axis)),
-        )
-    if is_cast(weight):
-        return cast_constant(operation.source_val.val.transpose(perm))
+    compressed = rearranged(weight, lambda data: data.transpose(perm), list(perm).index)
+    if compressed is not None:
+        return compressed
     if weight.val is not None:
         return np.ascontiguousarray(weight.val.transpose(perm))
     return mb.transpose(x=weight, perm=list(perm))
@@ -212,36 +204,18 @@ def unfolded_weight(weight: Value, places: int) -> Value:
     shape = (*weight.shape, *([1] * places))
     if isinstance(weight, np.ndarray):
         return weight.reshape(shape)
-    operation = weight.op
-    if operation is not None and operation.op_type == "constexpr_affine_dequantize":
-        return mb.constexpr_affine_dequantize(
-            quantized_data=operation.quantized_data.val.reshape(shape),
-            zero_point=operation.zero_point.val,
-            scale=operation.scale.val,
-            axis=operation.axis.val,
-        )
-    if is_cast(weight):
-        return cast_constant(operation.source_val.val.reshape(shape))
-    return weight.val.reshape(shape)
-
-
-def cast_constant(values: Array) -> Var:
-    """float16 numbers that the package holds as they are and the program computes with as float32."""
-    result: Var = mb.constexpr_cast(source_val=np.ascontiguousarray(values), output_dtype="fp32")
-    return result
-
-
-def is_cast(value: Value) -> bool:
-    """Whether a value is such."""
-    return not isinstance(value, np.ndarray) and value.op is not None and value.op.op_type == "constexpr_cast"
+    compressed = rearranged(weight, lambda data: data.reshape(shape), lambda axis: axis)
+    return weight.val.reshape(shape) if compressed is None else compressed
 
 
 def known(value: Value) -> Array | None:
     """What a value is known to be when the model is converted, or None."""
     if isinstance(value, np.ndarray):
         return value
-    if is_cast(value):
-        return np.asarray(value.op.source_val.val, np.float32)
+    if is_compressed(value):
+        # Those of integers are to stay what they are.
+        is_plain = value.op.op_type in ("constexpr_cast", "constexpr_sparse_to_dense")
+        return decompressed(value) if is_plain else None
     if value.val is None:
         return None
     numbers = np.asarray(value.val)

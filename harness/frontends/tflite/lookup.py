@@ -1,4 +1,4 @@
-"""Functions of one quantised activation, which kernels take from tables or compute with few bits: the same tables."""
+"""Functions of one quantised activation: as the kernels' tables and few bits give each value that it can have."""
 
 from __future__ import annotations
 
@@ -9,10 +9,22 @@ import numpy as np
 from harness.frontends.builder import mb
 from harness.frontends.dispatch import Array, Var
 from harness.frontends.tflite.graph import TensorInfo
-from harness.frontends.tflite.quantization import Grid, activation_of_steps, grid_of, raw
+from harness.frontends.tflite.quantization import (
+    Grid,
+    activation_of_steps,
+    activation_range,
+    divided,
+    grid_of,
+    raw,
+    reinterpreted,
+    requantized,
+    steps,
+)
 
 # What float32 computes otherwise than the table says, in steps, at most.
 _MARGIN = 1e-3
+# What moves halves to either side, and nothing else.
+_NEARLY_ONE = (1.0, 1 - 2.0**-19, 1 + 2.0**-19)
 
 
 def by_table(x: Var, source: TensorInfo, table: Array, result: TensorInfo) -> Var:
@@ -23,12 +35,45 @@ def by_table(x: Var, source: TensorInfo, table: Array, result: TensorInfo) -> Va
     return activation_of_steps(found, result)
 
 
-def agrees(table: Array, exact: Array, grid: Grid) -> bool:
+def scaled(
+    x: Var, source: TensorInfo, factor: int, multiplier: float, result: TensorInfo, activation: str = "NONE"
+) -> Var:
+    """``factor`` times steps of an activation, of which ``multiplier`` make one step of the result: with as few
+    roundings as give what the kernel gives of each value that a byte can be (``Rounding.TWICE``)."""
+    grid, wanted = grid_of(source), grid_of(result)
+    whole = activation_range(wanted, activation) == (wanted.low, wanted.high)
+    if factor > 0 and grid.is_byte and wanted.is_byte and whole:
+        given: Any = (np.arange(grid.low, grid.high + 1) - grid.zero_point).astype(np.int64)
+        low, high = wanted.low - wanted.zero_point, wanted.high - wanted.zero_point
+        table = np.clip(_requantized(factor * given, multiplier), low, high)
+        if grid.dtype == wanted.dtype and grid.zero_point == wanted.zero_point and (table == given).all():
+            return reinterpreted(x, source, result)
+        for nearly in _NEARLY_ONE:
+            divisor = nearly / (factor * multiplier)
+            if agrees(table + wanted.zero_point, given / divisor, wanted, np.abs(given / divisor) * 2.0**-21):
+                return divided(steps(x, source), divisor, result)
+    product = steps(x, source)
+    product = mb.mul(x=product, y=np.float32(factor)) if factor != 1 else product
+    return requantized(product, multiplier, result, activation)
+
+
+def _requantized(values: Any, multiplier: float) -> Any:
+    """``MultiplyByQuantizedMultiplier`` of 32 bits (TFLite ``kernels/internal/common.h``)."""
+    mantissa, exponent = np.frexp(multiplier)
+    fixed = int(np.floor(mantissa * 2**31 + 0.5))
+    if fixed == 1 << 31:
+        fixed, exponent = fixed // 2, exponent + 1
+    product = values * (1 << max(int(exponent), 0)) * fixed
+    moved = product + np.where(product >= 0, 1 << 30, 1 - (1 << 30))
+    return _divided_by_power(np.sign(moved) * (np.abs(moved) >> 31), max(-int(exponent), 0))
+
+
+def agrees(table: Array, exact: Array, grid: Grid, margin: Array | float = _MARGIN) -> bool:
     """Whether rounding ``exact`` (reals in steps) gives the table, and by a margin."""
     bounds = (grid.low - grid.zero_point, grid.high - grid.zero_point)
     wanted = table - grid.zero_point
-    low = np.where(wanted == bounds[0], -np.inf, wanted - 0.5 + _MARGIN)
-    high = np.where(wanted == bounds[1], np.inf, wanted + 0.5 - _MARGIN)
+    low = np.where(wanted == bounds[0], -np.inf, wanted - 0.5 + margin)
+    high = np.where(wanted == bounds[1], np.inf, wanted + 0.5 - margin)
     return bool(((exact > low) & (exact < high)).all())
 
 

@@ -21,12 +21,17 @@ import numpy as np
 from harness.errors import UnsupportedError
 from harness.frontends.builder import dtype_of, mb
 from harness.frontends.dispatch import Array, Value, Var
+from harness.frontends.tflite.compression import (
+    FEWEST_COMPRESSED,
+    dequantized,
+    half_byte_constant,
+    scalar_or_vector,
+    sparse_if_less,
+)
 from harness.frontends.tflite.graph import TensorInfo
 from harness.frontends.tflite.layout import known, twin, whole_of
 
 RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767), "int4": (-8, 7)}
-# A compressed constant of fewer elements costs more than it saves.
-FEWEST_COMPRESSED = 256
 # Divisors a little too small, so that halves are rounded away from zero and nothing else is rounded otherwise: for
 # values that are far apart, and for those that are not.
 _AWAY_FROM_ZERO = 1 - 2.0**-18
@@ -63,16 +68,19 @@ class Grid:
 # By the identity of a real value: the value, which is kept alive, its integers (q where MIL has a type for it, else
 # q - zero point as float32) and its grid.
 _integers: ContextVar[MutableMapping[int, tuple[Var, Var, Grid]]] = ContextVar("integers")
+# By the identity of integers and a zero point: the integers, and how far they are from it, as float32.
+_distances: ContextVar[MutableMapping[tuple[int, int], tuple[Var, Var]]] = ContextVar("distances")
 
 
 @contextmanager
 def remembering_integers() -> Iterator[None]:
     """While one program, or one block inside it, is built: a block knows those outside of it, not the reverse."""
-    token = _integers.set(ChainMap({}, _integers.get({})))
+    tokens = _integers.set(ChainMap({}, _integers.get({}))), _distances.set(ChainMap({}, _distances.get({})))
     try:
         yield
     finally:
-        _integers.reset(token)
+        _integers.reset(tokens[0])
+        _distances.reset(tokens[1])
 
 
 def is_quantized(tensor: TensorInfo) -> bool:
@@ -101,29 +109,39 @@ def dequantized_constant(tensor: TensorInfo, name: str) -> Value:
     assert quantization is not None
     values = tensor.array()
     scales, zero_points = quantization.scales, quantization.zero_points
-    if values.dtype in (np.dtype(np.int8), np.dtype(np.uint8)) and values.size >= FEWEST_COMPRESSED:
-        return _compressed(values, scales, zero_points, quantization.axis if quantization.is_per_axis else 0, name)
-    shape = [1] * values.ndim
-    if quantization.is_per_axis:
-        shape[quantization.axis] = -1
-    real = (values.astype(np.float64) - zero_points.reshape(shape)) * scales.astype(np.float64).reshape(shape)
+    axis = quantization.axis if quantization.is_per_axis else 0
+    compressed = _compressed(tensor, values, scales, zero_points, axis, name)
+    if compressed is not None:
+        return compressed
+    return _real_values(values, scales, zero_points, axis)
+
+
+def _real_values(values: Array, scales: Array, zero_points: Array, axis: int) -> Array:
+    """scale * (q - zero point), with one of each for the tensor or for each index of the axis."""
+
+    def along(numbers: Array) -> Array:
+        shape = [1] * values.ndim
+        if len(numbers) > 1:
+            shape[axis] = -1
+        return numbers.astype(np.float64).reshape(shape)
+
+    real = (values.astype(np.float64) - along(zero_points)) * along(scales)
     return np.asarray(real, np.float32).reshape(values.shape)
 
 
-def _compressed(values: Array, scales: Array, zero_points: Array, axis: int, name: str | None = None) -> Var:
-    keywords = {} if name is None else {"name": name}
-    result: Var = mb.constexpr_affine_dequantize(
-        quantized_data=np.ascontiguousarray(values),
-        zero_point=_scalar_or_vector(zero_points.astype(values.dtype)),
-        scale=_scalar_or_vector(scales.astype(np.float32)),
-        axis=np.int32(axis),
-        **keywords,
-    )
-    return result
-
-
-def _scalar_or_vector(values: Any) -> Any:
-    return values[0] if len(values) == 1 else values
+def _compressed(
+    tensor: TensorInfo, values: Array, scales: Array, zero_points: Array, axis: int, name: str | None = None
+) -> Var | None:
+    """scale * (q - zero point) in as few bytes as q takes, or None where there is no such form or nothing to save."""
+    if values.size < FEWEST_COMPRESSED or values.dtype not in (np.dtype(np.int8), np.dtype(np.uint8)):
+        return None
+    if tensor.sparsity is not None:
+        sparse = sparse_if_less(_real_values(values, scales, zero_points, axis), 4, 1, name)
+        if sparse is not None:
+            return sparse
+    if tensor.dtype == "int4" and len(scales) == 1:
+        return half_byte_constant(values + np.int8(8), scales * (np.arange(-8, 8) - zero_points), name)
+    return dequantized(values, scales, zero_points, axis, name)
 
 
 def rounded(x: Var, tensor: TensorInfo) -> Var:
@@ -159,10 +177,16 @@ def steps(x: Var, tensor: TensorInfo) -> Var:
 
 
 def _steps(integers: Var, grid: Grid) -> Var:
-    if not _is_byte(integers):
-        return integers
-    result: Var = mb.dequantize(input=integers, scale=np.float32(1), zero_point=_zero_point(grid))
-    return result
+    return _from(grid.zero_point, integers, grid) if _is_byte(integers) else integers
+
+
+def _from(zero_point: int, integers: Var, grid: Grid) -> Var:
+    """Integers minus ``zero_point``, as float32; the same value each time."""
+    key = (id(integers), zero_point)
+    if key not in _distances.get():
+        result = mb.dequantize(input=integers, scale=np.float32(1), **_zero_point(grid, zero_point))
+        _distances.get()[key] = (integers, result)
+    return _distances.get()[key][1]
 
 
 def raw(x: Var, tensor: TensorInfo) -> Var:
@@ -170,8 +194,7 @@ def raw(x: Var, tensor: TensorInfo) -> Var:
     grid = grid_of(tensor)
     integers = _known_integers(x, grid)
     if integers is not None and _is_byte(integers):
-        result: Var = mb.dequantize(input=integers, scale=np.float32(1))
-        return result
+        return _from(0, integers, grid)
     result = steps(x, tensor)
     return mb.add(x=result, y=np.float32(grid.zero_point)) if grid.zero_point else result
 
@@ -185,13 +208,20 @@ def steps_of_constant(weight: Value, tensor: TensorInfo) -> Value:
     values, zero_points = tensor.array(), quantization.zero_points
     if len(zero_points) > 1 and (zero_points == zero_points[0]).all():
         zero_points = zero_points[:1]
-    if values.dtype in (np.dtype(np.int8), np.dtype(np.uint8)) and values.size >= FEWEST_COMPRESSED:
-        return _compressed(values, np.ones(len(zero_points)), zero_points, quantization.axis)
-    shape = [1] * values.ndim
-    if len(zero_points) > 1:
-        shape[quantization.axis] = -1
-    result: Array = np.asarray(values.astype(np.float64) - zero_points.reshape(shape), np.float32)
-    return result.reshape(values.shape)
+    compressed = _compressed(tensor, values, np.ones(len(zero_points)), zero_points, quantization.axis)
+    if compressed is not None:
+        return compressed
+    return _real_values(values, np.ones(1), zero_points, quantization.axis)
+
+
+def is_half_byte_by_channel(tensor: TensorInfo) -> bool:
+    """Whether it is a weight of four bits with a scale for each channel, which no compressed form of MIL holds at once
+    before iOS18."""
+    quantization = tensor.quantization
+    return (
+        tensor.dtype == "int4" and tensor.is_constant and quantization is not None and quantization.is_per_axis
+        and math.prod(tensor.shape) >= FEWEST_COMPRESSED and bool((quantization.zero_points == 0).all())
+    )  # fmt: skip
 
 
 def requantized(
@@ -260,8 +290,7 @@ def from_raw(value: Var, tensor: TensorInfo, activation: str = "NONE", *, is_den
     divisor = _BARELY_AWAY_FROM_ZERO if is_dense or not grid.is_byte else _AWAY_FROM_ZERO
     if grid.zero_point == 0 or not grid.is_byte:
         return _divided(value, np.array([divisor]), grid, activation)
-    zero = np.dtype(grid.dtype).type(0)
-    integers = mb.quantize(input=value, scale=np.float32(divisor), zero_point=zero, output_dtype=grid.dtype)
+    integers = mb.quantize(input=value, scale=np.float32(divisor), output_dtype=grid.dtype)
     return _limited(_real(integers, grid), grid, activation)
 
 
@@ -272,7 +301,11 @@ def activation_of_steps(steps_of_it: Var, tensor: TensorInfo) -> Var:
 
 def reinterpreted(x: Var, source: TensorInfo, result: TensorInfo) -> Var:
     """The activation that has the q of another: what kernels that only move values do, whatever the scales."""
-    difference = grid_of(source).zero_point - grid_of(result).zero_point
+    given, wanted = grid_of(source), grid_of(result)
+    difference = given.zero_point - wanted.zero_point
+    integers = _known_integers(x, given)
+    if integers is not None and _is_byte(integers) and not difference and given.dtype == wanted.dtype:
+        return _real(integers, wanted)
     moved = steps(x, source)
     return activation_of_steps(mb.add(x=moved, y=np.float32(difference)) if difference else moved, result)
 
@@ -290,7 +323,7 @@ def _divided(value: Var, divisors: Any, grid: Grid, activation: str = "NONE", ax
         low, high = (np.float32(q - grid.zero_point) for q in activation_range(grid, activation))
         scaled = mb.round(x=mb.mul(x=value, y=_along(1 / divisors, value, axis)))
         return _real(mb.clip(x=scaled, alpha=low, beta=high), grid)
-    scale = _scalar_or_vector(divisors.astype(np.float32))
+    scale = scalar_or_vector(divisors.astype(np.float32))
     return _limited(_real(_quantize(value, scale, grid, axis), grid), grid, activation)
 
 
@@ -319,15 +352,16 @@ def _limited(real: Var, grid: Grid, activation: str) -> Var:
 
 
 def _quantize(x: Var, scale: Any, grid: Grid, axis: int = 1) -> Var:
-    keywords: dict[str, Any] = {"zero_point": _zero_point(grid)}
+    keywords = _zero_point(grid, grid.zero_point)
     if np.ndim(scale):
-        keywords = {"zero_point": np.full(len(scale), _zero_point(grid)), "axis": np.int32(axis)}
+        keywords = {key: np.full(len(scale), value) for key, value in keywords.items()} | {"axis": np.int32(axis)}
     result: Var = mb.quantize(input=x, scale=scale, output_dtype=grid.dtype, **keywords)
     return result
 
 
-def _zero_point(grid: Grid) -> Any:
-    return np.dtype(grid.dtype).type(grid.zero_point)
+def _zero_point(grid: Grid, zero_point: int) -> dict[str, Any]:
+    """That of quantize and dequantize, which is 0 unless given."""
+    return {"zero_point": np.dtype(grid.dtype).type(zero_point)} if zero_point else {}
 
 
 def _is_byte(integers: Var) -> bool:
@@ -336,7 +370,9 @@ def _is_byte(integers: Var) -> bool:
 
 def _real(integers: Var, grid: Grid) -> Var:
     if _is_byte(integers):
-        real: Var = mb.dequantize(input=integers, scale=np.float32(grid.scale), zero_point=_zero_point(grid))
+        real: Var = mb.dequantize(
+            input=integers, scale=np.float32(grid.scale), **_zero_point(grid, grid.zero_point)
+        )  # fmt: skip
     else:
         real = mb.mul(x=integers, y=np.float32(grid.scale))
     _integers.get()[id(real)] = (real, integers, grid)

@@ -10,6 +10,7 @@ from harness.errors import UnsupportedError
 from harness.frontends.builder import mb
 from harness.frontends.dispatch import Array, Value, Var
 from harness.frontends.recurrent import timesteps
+from harness.frontends.tflite.compression import decompressed, dequantized
 from harness.frontends.tflite.graph import TensorInfo
 from harness.frontends.tflite.layout import is_known, known
 from harness.frontends.tflite.node import Node
@@ -21,15 +22,8 @@ MIL_ACTIVATIONS = {"TANH": "tanh", "RELU": "relu", "NONE": "linear"}
 
 def numbers(value: Value) -> Array:
     """A constant that may be compressed, in float32. Raises UnsupportedError for what is computed."""
-    operation = None if isinstance(value, np.ndarray) else value.op
-    if operation is not None and operation.op_type == "constexpr_affine_dequantize":
-        data, scale = operation.quantized_data.val, operation.scale.val
-        shape = [1] * data.ndim
-        if np.size(scale) > 1:
-            shape[int(operation.axis.val)] = -1
-        zero = np.asarray(operation.zero_point.val, np.float32).reshape(shape if np.size(scale) > 1 else ())
-        return np.asarray((data.astype(np.float32) - zero) * np.asarray(scale).reshape(zero.shape), np.float32)
-    found = known(value)
+    found = decompressed(value)
+    found = known(value) if found is None else found
     if found is None:
         raise UnsupportedError(
             "the weights of a recurrent layer must be constants", received="a value that is computed"
@@ -52,10 +46,8 @@ def rows(weights: Sequence[Value]) -> Value:
             return np.concatenate([numbers(each) for each in weights])
         scales.append(np.broadcast_to(item.scale.val, count))
         zero_points.append(np.broadcast_to(item.zero_point.val, count))
-    return mb.constexpr_affine_dequantize(
-        quantized_data=np.concatenate([item.quantized_data.val for item in operations if item is not None]),
-        zero_point=np.concatenate(zero_points), scale=np.concatenate(scales).astype(np.float32), axis=np.int32(0),
-    )  # fmt: skip
+    integers = np.concatenate([item.quantized_data.val for item in operations if item is not None])
+    return dequantized(integers, np.concatenate(scales), np.concatenate(zero_points), 0)
 
 
 def linear(x: Var, weight: Value, bias: Array | None = None) -> Var:

@@ -13,6 +13,7 @@ from harness.errors import ConversionError, UnsupportedError
 from harness.frontends.builder import dtype_of, mb
 from harness.frontends.dispatch import Array, Value, Var
 from harness.frontends.program import as_var
+from harness.frontends.tflite.compression import decompressed
 from harness.frontends.tflite.graph import Operator, Subgraph, TensorInfo, TFLiteGraph
 from harness.frontends.tflite.layout import known
 from harness.frontends.tflite.quantization import activation_of_steps, grid_of, is_quantized, steps
@@ -108,12 +109,8 @@ class State:
 
 def _constant(value: Value) -> Array | None:
     """A constant, of a compressed one what it stands for."""
-    found = known(value)
-    if found is None:
-        operation = as_var(value).op
-        if operation is not None and operation.op_type.startswith("constexpr"):
-            found = np.asarray(operation.materialized_val_inference())
-    return found
+    found = decompressed(value)
+    return known(value) if found is None else found
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,15 @@ def _buffer(generated: Any, content: bytes) -> Any:
     return buffer
 
 
+def _stored(tensor: Tensor) -> bytes:
+    """Values as a file holds them: of int4, two in a byte, the first in its low bits."""
+    if tensor.dtype != "int4":
+        return np.asarray(tensor.values, tensor.dtype).tobytes()
+    halves = np.asarray(tensor.values, np.int8).reshape(-1).view(np.uint8) & 15
+    halves = np.append(halves, np.zeros(halves.size % 2, np.uint8))
+    return (halves[0::2] | halves[1::2] << 4).astype(np.uint8).tobytes()
+
+
 def _tensor(generated: Any, tensor: Tensor, name: str, buffers: list[Any]) -> Any:
     made = generated.TensorT()
     made.name, made.hasRank, made.isVariable = name, True, tensor.is_variable
@@ -114,7 +123,7 @@ def _tensor(generated: Any, tensor: Tensor, name: str, buffers: list[Any]) -> An
     made.type = getattr(generated.TensorType, tensor.dtype.upper())
     if tensor.values is not None:
         made.buffer = len(buffers)
-        buffers.append(_buffer(generated, np.asarray(tensor.values, tensor.dtype).tobytes()))
+        buffers.append(_buffer(generated, _stored(tensor)))
     if tensor.scales:
         made.quantization = generated.QuantizationParametersT()
         made.quantization.scale = list(tensor.scales)

@@ -9,8 +9,9 @@ from harness.frontends.builder import dtype_of, like, mb
 from harness.frontends.dispatch import Var
 from harness.frontends.tflite import interpolation
 from harness.frontends.tflite.layout import pointwise
+from harness.frontends.tflite.lookup import scaled
 from harness.frontends.tflite.node import Node
-from harness.frontends.tflite.quantization import divided, nudged, requantized, steps
+from harness.frontends.tflite.quantization import divided, nudged, steps
 from harness.frontends.tflite.registry import translates
 
 
@@ -59,7 +60,7 @@ def relu(x: Var, *, node: Node) -> Var:
     """Clipped from below, or on both sides."""
     function = node.operator.name
     if node.has_integer_kernel():
-        return requantized(steps(x, node.tensor(0)), node.ratio(0), node.outputs[0], function)
+        return scaled(x, node.tensor(0), 1, node.ratio(0), node.outputs[0], function)
     return fused(x, function)
 
 

@@ -12,6 +12,7 @@ from harness.errors import UnsupportedError
 from harness.frontends.builder import mb
 from harness.frontends.dispatch import Array, Value, Var
 from harness.frontends.program import as_var
+from harness.frontends.tflite.compression import is_compressed
 from harness.frontends.tflite.layout import (
     channels_first,
     channels_last,
@@ -26,7 +27,13 @@ from harness.frontends.tflite.layout import (
 )
 from harness.frontends.tflite.node import Node
 from harness.frontends.tflite.ops.activations import fused
-from harness.frontends.tflite.quantization import Rounding, requantized, steps, steps_of_constant
+from harness.frontends.tflite.quantization import (
+    Rounding,
+    is_half_byte_by_channel,
+    requantized,
+    steps,
+    steps_of_constant,
+)
 from harness.frontends.tflite.registry import translates
 
 
@@ -66,6 +73,8 @@ def _operands(
     offset = node.tensor(2 + (x_index == 2)) if given else None
     source = node.tensor(x_index)
     if not node.has_integer_kernel(x_index) or (offset is not None and not offset.is_constant):
+        if is_half_byte_by_channel(node.tensor(1)):
+            return _scaled_afterwards(first, weight, bias, node, activation, axis)
         return _Operands(first, weight, _bias(bias), lambda result: fused(_last(result, axis), activation))
     scale, scales, output = (
         array.astype(np.float64) for array in (node.scales(x_index), node.scales(1), node.scales(-1))
@@ -85,6 +94,23 @@ def _operands(
 
     integers = None if offset is None else offset.array().astype(np.float32)
     return _Operands(steps(first, source), steps_of_constant(weight, node.tensor(1)), integers, finished)
+
+
+def _scaled_afterwards(
+    x: Var, weight: Value, bias: Value | None, node: Node, activation: str, axis: int | None
+) -> _Operands:
+    """With weights of four bits: one table stands for all channels, and their scales multiply the sums."""
+    channels = 1 if axis is None else axis
+    offset = _bias(bias)
+
+    def finished(result: Var) -> Var:
+        def along(numbers: Array) -> Array:
+            return numbers.reshape([-1 if place == channels else 1 for place in range(len(result.shape))])
+
+        scaled = mb.mul(x=result, y=along(node.scales(1)))
+        return fused(_last(scaled if offset is None else mb.add(x=scaled, y=along(offset)), axis), activation)
+
+    return _Operands(x, steps_of_constant(weight, node.tensor(1)), None, finished)
 
 
 def _last(result: Var, axis: int | None) -> Var:
@@ -349,9 +375,8 @@ def fully_connected(
     x, weight = operands.x, operands.weight
     if is_flattened:
         x = mb.reshape(x=x, shape=[-1, size])
-    operation = None if isinstance(weight, np.ndarray) else weight.op
     keywords = {} if operands.bias is None else {"bias": operands.bias}
-    if known(weight) is None and (operation is None or not operation.op_type.startswith("constexpr")):
+    if known(weight) is None and not is_compressed(weight):
         x = channels_last(x) if is_image else x
         result = mb.matmul(x=x, y=weight, transpose_y=True)
         if operands.bias is not None:

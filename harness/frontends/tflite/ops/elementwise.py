@@ -11,22 +11,23 @@ import numpy as np
 from harness.frontends.builder import dtype_of, mb
 from harness.frontends.dispatch import Value, Var
 from harness.frontends.integers import INTEGERS, computed_power, constant_power, truncated_quotient, wrapped
+from harness.frontends.program import as_var
 from harness.frontends.selection import as_numbers, where
+from harness.frontends.tflite.compression import FEWEST_COMPRESSED, cast_constant, is_sparse, sparse_if_less
 from harness.frontends.tflite.interpolation import by_interpolation
 from harness.frontends.tflite.interpolation import softmax as interpolated_softmax
 from harness.frontends.tflite.layout import (
     along_channels,
-    cast_constant,
     channels_first,
     channels_last,
     known,
     operands_first,
     pointwise,
 )
-from harness.frontends.tflite.lookup import agrees, by_table, hard_swish_table
+from harness.frontends.tflite.lookup import agrees, by_table, hard_swish_table, scaled
 from harness.frontends.tflite.node import Node
 from harness.frontends.tflite.ops.activations import fused
-from harness.frontends.tflite.quantization import FEWEST_COMPRESSED, divided, grid_of, nudged, requantized, steps
+from harness.frontends.tflite.quantization import divided, grid_of, nudged, requantized, steps
 from harness.frontends.tflite.registry import TRANSLATIONS, translates
 from harness.frontends.tflite.types import computed_type
 
@@ -67,8 +68,16 @@ def sub(x: Var, y: Var, *, fused_activation_function: str, pot_scale_int16: bool
 def mul(x: Var, y: Var, *, fused_activation_function: str, node: Node) -> Var:
     """x * y."""
     if node.has_integer_kernel():
-        product = mb.mul(x=steps(x, node.tensor(0)), y=steps(y, node.tensor(1)))
         multiplier = node.scales(0)[0] * node.scales(1)[0] / node.scales(-1)[0]
+        for value, factor, index in ((x, y, 0), (y, x, 1)):
+            number = known(factor)
+            if number is not None and number.size == 1 and number.ndim <= len(value.shape) and known(value) is None:
+                factor_steps = round(number.item() / node.scales(1 - index)[0])
+                return scaled(
+                    value, node.tensor(index), factor_steps, float(multiplier), node.outputs[0],
+                    fused_activation_function,
+                )  # fmt: skip
+        product = mb.mul(x=steps(x, node.tensor(0)), y=steps(y, node.tensor(1)))
         return requantized(product, multiplier, node.outputs[0], fused_activation_function)
     return _binary("mul", x, y, fused_activation_function)
 
@@ -346,16 +355,20 @@ def quantize(x: Var, *, node: Node) -> Var:
 
     if node.has_integer_kernel():
         multiplier = float(node.scales(0)[0]) / float(node.scales(-1)[0])
-        return requantized(steps(x, node.tensor(0)), multiplier, node.outputs[0])
+        return scaled(x, node.tensor(0), 1, multiplier, node.outputs[0])
     if "fp16" not in dtype_of(x):
         return x
-    weights = known(x)
-    if weights is not None and weights.size >= FEWEST_COMPRESSED and node.converter.precision == "float32":
+    weights, is_half = known(x), node.converter.precision == "float16"
+    if weights is not None and is_sparse(x):
+        sparse = sparse_if_less(weights.astype(np.float32), 2 if is_half else 4, 2)
+        if sparse is not None:
+            return sparse
+    if weights is not None and weights.size >= FEWEST_COMPRESSED and not is_half:
         return cast_constant(weights)
-    return mb.cast(x=x, dtype="fp32")
+    return mb.cast(x=x if weights is None else as_var(weights), dtype="fp32")
 
 
 @translates("DENSIFY")
 def densify(x: Var) -> Var:
-    """Sparse constants are read as dense ones."""
+    """Sparse constants stand for dense ones."""
     return x
