@@ -235,3 +235,15 @@ def test_a_result_that_its_tensor_cannot_hold(given: Tensor, made: Tensor, tmp_p
     content = one_operator("SOFTMAX", [given], [made], {"beta": 1.0})
     with pytest.raises(ConversionError, match=rf"SOFTMAX.*cannot hold.*{made.dtype}"):
         convert_tflite(parse_graph(content, "model"), "float32", tmp_path / "a.mlpackage")
+
+
+def test_a_bias_that_the_kernel_cannot_add(tmp_path: Path) -> None:
+    """As in a damaged file: the interpreter's 32 bits of a result run over."""
+    inputs = [
+        Tensor((1, 3), "int16", scales=(1e-4,)),
+        Tensor((2, 3), "int8", np.ones((2, 3)), scales=(0.01,)),
+        Tensor((2,), "int64", [5, 10**15], scales=(1e-6,)),
+    ]
+    content = one_operator("FULLY_CONNECTED", inputs, [Tensor((1, 2), "int16", **SCALES)], version=4)
+    with pytest.raises(ConversionError, match=r"FULLY_CONNECTED.*32 bits.*1e\+15"):
+        convert_tflite(parse_graph(content, "model"), "float32", tmp_path / "a.mlpackage")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import UnsupportedError
+from harness.errors import ConversionError, UnsupportedError
 from harness.frontends.builder import mb
 from harness.frontends.dispatch import Array, Value, Var
 from harness.frontends.program import as_var
@@ -93,6 +93,11 @@ def _operands(
         return _last(whole, axis)
 
     integers = None if offset is None else offset.array().astype(np.float32)
+    if integers is not None and (np.abs(integers * multipliers) >= 2.0**31).any():
+        raise ConversionError(
+            f"{node} adds more than its kernel's 32 bits hold", received=f"a bias of {np.abs(integers).max():g}",
+            supported="less than 2**31 steps of the output", remedy="Check the file: its bias or a scale is damaged",
+        )  # fmt: skip
     return _Operands(steps(first, source), steps_of_constant(weight, node.tensor(1)), integers, finished)
 
 
