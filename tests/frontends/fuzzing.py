@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import argparse
 import collections
+import queue
 import random
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,7 +18,8 @@ from pathlib import Path
 from harness.errors import HarnessError
 
 BATCH = 50
-SECONDS_PER_FILE = 60
+# Until a batch says something: it imports TensorFlow and makes its models first, on machines that do more besides.
+SECONDS_PER_LINE = 240
 
 # How one file fares: "refused", "converted ..." or "WRONG ...".
 Judge = Callable[[Path, Path], str]
@@ -78,12 +81,8 @@ def main(module: str, description: str | None, batch: Callable[[list[int], Path]
         end = min(seed + BATCH, last)
         command = [sys.executable, "-m", module, "0", "--batch", str(seed), str(end)]
         start = time.monotonic()
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_PER_FILE * 5, check=False)
-            output, status = done.stdout, done.returncode
-        except subprocess.TimeoutExpired as error:
-            output, status = (error.stdout or b"").decode(), -1
-        lines = [line.split(" ", 2) for line in output.splitlines() if line.startswith(("begin", "end"))]
+        output, status = _output_of(command)
+        lines = [line.split(" ", 2) for line in output if line.startswith(("begin", "end"))]
         for word, number, *rest in lines:
             if word == "end":
                 outcomes[rest[0].split(":")[0]] += 1
@@ -99,3 +98,25 @@ def main(module: str, description: str | None, batch: Callable[[list[int], Path]
         else:
             seed = end
     print(dict(outcomes))
+
+
+def _output_of(command: list[str]) -> tuple[list[str], int]:
+    """Its lines and its status, which is -1 where it was silent for too long and therefore ended."""
+    lines: list[str] = []
+    coming: queue.Queue[str | None] = queue.Queue()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+
+        def read() -> None:
+            assert process.stdout is not None
+            for line in process.stdout:
+                coming.put(line.rstrip("\n"))
+            coming.put(None)
+
+        threading.Thread(target=read, daemon=True).start()
+        try:
+            while (line := coming.get(timeout=SECONDS_PER_LINE)) is not None:
+                lines.append(line)
+        except queue.Empty:
+            process.kill()
+            return lines, -1
+        return lines, process.wait()
