@@ -196,7 +196,9 @@ LIMITATIONS: tuple[Limitation, ...] = (
         "float inputs of integer weights",
         "inexact",
         "TensorFlow Lite's hybrid kernels round such an input to 8 bits for each prediction; here it is computed in "
-        "floating point. The conversion warns of it, by operator",
+        "floating point. The conversion warns of it, by operator. In twelve networks with dynamic-range weights the "
+        "results differ from the interpreter's by 0.1 to 5 % of the output's range at most; from those of the same "
+        "networks in float32 they differ by 0.1 to 4 %, the interpreter's by 0.2 to 6 %",
     ),
     Limitation(
         "frontends.tflite",

@@ -379,6 +379,8 @@ def tables() -> Iterator[Case]:
             [Tensor((6,), "int32"), Tensor((6,)), Tensor((), "int32")],
         )
     yield Case("RFFT2D", "real", lambda x: tf.math.real(tf.signal.rfft2d(x)), floats((2, 8, 16)))
+    yield Case("RFFT2D", "in stages", lambda x: tf.math.imag(tf.signal.rfft(x)), floats((2, 3, 1024)))
+    yield Case("RFFT2D", "two axes in stages", lambda x: tf.math.real(tf.signal.rfft2d(x)), floats((2, 4, 512)))
     yield Case("RFFT2D", "one axis", lambda x: tf.abs(tf.signal.rfft(x)), floats((3, 64)))
     yield Case("RFFT2D", "padded", lambda x: tf.abs(tf.signal.rfft(x, [64])), floats((3, 50)))
     yield Case("REAL", "real", lambda x: tf.math.real(tf.signal.rfft2d(x)), floats((4, 8)))
