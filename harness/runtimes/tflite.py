@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import struct
 import threading
 import warnings
 from collections.abc import Mapping
@@ -14,6 +16,7 @@ from harness.frontends.tflite.convert import spec_of
 from harness.frontends.tflite.graph import Signature, TFLiteGraph
 from harness.frontends.tflite.quantization import is_quantized
 from harness.frontends.tflite.reader import read_graph
+from harness.quiet import quiet_imports
 from harness.runtimes.base import LoadedModel, Runtime
 from harness.runtimes.model_safety import first_line
 from harness.runtimes.tensorflow_graph import import_tensorflow
@@ -97,29 +100,61 @@ def _loaded(path: Path, *, is_allocated: bool) -> Any:
     """
     tf = import_tensorflow()
     kinds = tf.lite.experimental.OpResolverType
-    resolvers = [kinds.BUILTIN_REF, kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES]
+    resolver = kinds.BUILTIN_REF
     if _has_defective_kernel(read_graph(path)):
-        del resolvers[0]
-    failure: Exception | None = None
-    for resolver in resolvers:
+        resolver = kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    source: dict[str, Any] = {"model_path": str(path)}
+    while True:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                interpreter = tf.lite.Interpreter(model_path=str(path), experimental_op_resolver_type=resolver)
+                interpreter = tf.lite.Interpreter(**source, experimental_op_resolver_type=resolver)
             if is_allocated:
                 interpreter.allocate_tensors()
             return interpreter
         except (ValueError, RuntimeError) as error:
             failure = error
-            if "Didn't find op" not in str(error):
-                break
-    assert failure is not None
+        missing = _MISSING.search(str(failure))
+        if missing is None or resolver is kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES:
+            break
+        if int(missing[2]) > 1:
+            older = source.get("model_content") or path.read_bytes()
+            source = {"model_content": _with_older_version(older, missing[1], int(missing[2]))}
+        else:
+            source, resolver = {"model_path": str(path)}, kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     custom = "unresolved custom op" in str(failure)
     raise PredictionError(
         f"the interpreter cannot load {path.name}",
         received=first_line(failure),
         remedy="TensorFlow has no kernel to compare with; `harness convert` converts without one" if custom else None,
     ) from failure
+
+
+# What the interpreter says of an operator that its table of kernels has not, or not in that version.
+_MISSING = re.compile(r"Didn't find op for builtin opcode '(\w+)' version '(\d+)'")
+
+
+def _with_older_version(content: bytes, operator: str, version: int) -> bytes:
+    """A verified file that calls an operator by the version before.
+
+    The table of reference kernels names older versions than the kernels know: DEPTH_TO_SPACE of int8 is version 2 for
+    the converter and the plain kernels, and the reference kernel, the same source, is listed as version 1
+    (``kernels/register_ref.cc``).
+    """
+    with quiet_imports():
+        from tensorflow.lite.python import schema_py_generated as schema
+    wanted = getattr(schema.BuiltinOperator, operator)
+    model = schema.Model.GetRootAs(content, 0)
+    changed = bytearray(content)
+    for index in range(model.OperatorCodesLength()):
+        code = model.OperatorCodes(index)
+        if max(code.BuiltinCode(), code.DeprecatedBuiltinCode()) == wanted and code.Version() == version:
+            table = code._tab  # the field's place is not told otherwise
+            struct.pack_into("<i", changed, table.Pos + table.Offset(_VERSION_SLOT), version - 1)
+    return bytes(changed)
+
+
+_VERSION_SLOT = 8  # of the schema's table OperatorCode
 
 
 def _has_defective_kernel(graph: TFLiteGraph) -> bool:

@@ -59,6 +59,31 @@ def test_integers_of_a_quantised_model(tmp_path: Path) -> None:
         model.predict({"input_0": np.zeros(4, np.float32)})
 
 
+def test_reference_kernels_whose_table_names_an_older_version(tmp_path: Path) -> None:
+    grid = {"dtype": "int8", "scales": (0.5,), "zero_points": (3,)}
+    shapes = (1, 1, 1, 4), (1, 2, 2, 1)
+    content = one_operator(
+        "DEPTH_TO_SPACE", [Tensor(shapes[0], **grid)], [Tensor(shapes[1], **grid)], version=2, options={"block_size": 2}
+    )
+    kinds = tf.lite.experimental.OpResolverType
+    with pytest.raises(ValueError, match="version '2'"):
+        tf.lite.Interpreter(model_content=content, experimental_op_resolver_type=kinds.BUILTIN_REF)
+    asked = []
+    interpreter = tf.lite.Interpreter
+
+    def noted(**keywords: Any) -> Any:
+        asked.append(keywords["experimental_op_resolver_type"])
+        return interpreter(**keywords)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tf.lite, "Interpreter", noted)
+        model = loaded(content, tmp_path)
+    (output,) = model.predict({"input_0": np.array([1, 2, 3, 4], np.int8).reshape(shapes[0])}).values()
+    assert output.reshape(-1).tolist() == [1, 2, 3, 4]
+    assert asked == [kinds.BUILTIN_REF] * 2
+    assert (tmp_path / "model.tflite").read_bytes() == content
+
+
 def test_inputs_that_do_not_fit(tmp_path: Path) -> None:
     model = loaded(converted(lambda x: x + 1.0, tf.TensorSpec((2, 3), name="x")), tmp_path)
     for inputs in ({}, {"y": np.zeros((2, 3), np.float32)}, {"x": np.zeros((3, 2), np.float32)}):
