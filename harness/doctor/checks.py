@@ -17,6 +17,7 @@ import numpy as np
 from harness.doctor.models import CHANNELS, Models, by_hand, picture, values
 from harness.doctor.result import Finding, Group
 from harness.quiet import quiet_imports
+from harness.runtimes import portable
 from harness.runtimes.coreml.conditions import read_conditions
 from harness.runtimes.coreml.devices import COMPUTE_UNITS, available_devices, devices_of
 from harness.runtimes.coreml.plan import read_plan
@@ -203,6 +204,14 @@ def float16_output(models: Models) -> Finding:
     outputs = _model(models, models.half).predict({"x": values()})
     dtypes = sorted({str(value.dtype) for value in outputs.values()})
     return Finding("holds" if dtypes == ["float32"] else "differs", ", ".join(dtypes))
+
+
+@check("Constants are read that stand in the operation, and operations need no names", macos=(14, 0))
+def literals(models: Models) -> Finding:
+    """As harness.frontends.specification writes them."""
+    outputs = _model(models, models.literals).predict({"x": values()})
+    expected = portable.load(models.literals, "float32").predict({"x": values()})
+    return _judged(outputs, expected, "the portable runtime")
 
 
 @check("Images arrive as PIL: colour RGBA, grayscale L, float16 grayscale F")

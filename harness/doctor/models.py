@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from harness.frontends.builder import mb
+from harness.frontends.program import ProgramBuilder, write_program
 from harness.quiet import quiet_conversion, quiet_imports
 from harness.runtimes import portable
-from harness.tensors import Array
+from harness.tensors import Array, TensorSpec
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[Any]]
 SHAPE = (1, 3, 16, 16)
@@ -48,6 +50,11 @@ class Models:
         return self.folder / "counter.mlpackage"
 
     @property
+    def literals(self) -> Path:
+        """x -> whole: rows rounded to steps of their own, whose vectors stand in the operation. macOS 14."""
+        return self.folder / "literals.mlpackage"
+
+    @property
     def damaged(self) -> Path:
         """``array`` with a file of weights that is empty."""
         return self.folder / "damaged.mlpackage"
@@ -61,6 +68,7 @@ class Models:
             _array(ct, np.float16).save(str(self.half))
             _image(ct).save(str(self.image))
             _counter(ct).save(str(self.counter))
+        _literals(self.literals)
         shutil.copytree(self.array, self.damaged)
         next(self.damaged.rglob("weight.bin")).write_bytes(b"")
 
@@ -96,7 +104,6 @@ def picture() -> Any:
 
 
 def _array(ct: Any, dtype: type) -> Any:
-    from coremltools.converters.mil.mil import Builder as mb  # noqa: N813 (coremltools' own name for it)
 
     def program(x: Any) -> Any:
         filtered = mb.relu(x=mb.conv(x=x, weight=weights()), name="filtered")
@@ -114,8 +121,20 @@ def _array(ct: Any, dtype: type) -> Any:
     )
 
 
+def _literals(path: Path) -> None:
+    """As our frontends write it: operations without names, and a vector of more elements than coremltools leaves in
+    the model."""
+    builder = ProgramBuilder([TensorSpec("x", SHAPE)])
+    rows = SHAPE[2]
+    with builder.building() as given:
+        scale = np.linspace(0.01, 0.02, rows).astype(np.float32)
+        middle = np.arange(rows).astype(np.int8)
+        steps = mb.quantize(input=given["x"], scale=scale, zero_point=middle, axis=2, output_dtype="int8")
+        builder.finish({"whole": mb.dequantize(input=steps, scale=scale, zero_point=middle, axis=2)})
+    write_program(builder, "float32", path, {}, "the check of literals", ())
+
+
 def _image(ct: Any) -> Any:
-    from coremltools.converters.mil.mil import Builder as mb  # noqa: N813 (coremltools' own name for it)
 
     width, height = IMAGE
 
@@ -138,7 +157,6 @@ def _image(ct: Any) -> Any:
 
 
 def _counter(ct: Any) -> Any:
-    from coremltools.converters.mil.mil import Builder as mb  # noqa: N813 (coremltools' own name for it)
     from coremltools.converters.mil.mil import types
 
     def program(x: Any, sum: Any) -> Any:  # noqa: A002 (the state's name)

@@ -3,7 +3,8 @@
 Constants of few elements are written into the operation that reads them (``Argument.Binding.value`` of MIL.proto)
 instead of as operations of their own, and vectors into the model instead of the weight file, whose blobs take 64 bytes
 of metadata each and begin at multiples of 64. Core ML reads both: coremltools writes the labels of classifiers so,
-other writers (WebNN in Chromium, go-coreml) all constants, and neither do they name operations besides their results.
+other writers (WebNN in Chromium, go-coreml) what they can, and neither do they name operations besides their results,
+constants excepted.
 """
 
 from __future__ import annotations
@@ -98,9 +99,9 @@ def _remove_constants(block: Any, names: Container[str]) -> None:
 
 
 def _drop_name(operation: Any) -> None:
-    """An operation is called as its result is; weights keep their names, by which tools address them."""
-    is_weight = operation.type == "const" or operation.type.startswith("constexpr_")
-    if not is_weight and len(operation.outputs) == 1 and "name" in operation.attributes:
+    """An operation is called as its result is; constants keep their names, by which tools address weights."""
+    is_constant = operation.type == "const" or operation.type.startswith("constexpr_")
+    if not is_constant and len(operation.outputs) == 1 and "name" in operation.attributes:
         name = operation.attributes["name"].immediateValue.tensor.strings.values
         if list(name) == [operation.outputs[0].name]:
             del operation.attributes["name"]

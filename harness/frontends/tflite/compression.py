@@ -64,27 +64,46 @@ def cast_constant(values: Array) -> Var:
 
 def sparse_constant(values: Array, name: str | None = None) -> Var:
     """Numbers of which many are zero, as those that are not and a bit for each place."""
-    is_stored = values.reshape(-1) != 0
-    keywords = {} if name is None else {"name": name}
-    result: Var = mb.constexpr_sparse_to_dense(
-        nonzero_data=np.ascontiguousarray(values.reshape(-1)[is_stored]),
-        mask=np.packbits(is_stored, bitorder="little"),
-        shape=np.array(values.shape, np.uint32),
-        **keywords,
-    )
+    from coremltools.converters.mil.mil import types
+
+    is_stored = values != 0
+    keywords: dict[str, Any] = {} if name is None else {"name": name}
+    if _has_short_types():
+        keywords |= {"mask": is_stored.astype(types.np_uint1_dtype)}
+    else:
+        mask = np.packbits(is_stored.reshape(-1), bitorder="little")
+        keywords |= {"mask": mask, "shape": np.array(values.shape, np.uint32)}
+    result: Var = mb.constexpr_sparse_to_dense(nonzero_data=np.ascontiguousarray(values[is_stored]), **keywords)
     return result
 
 
 def half_byte_constant(integers: Array, table: Array, name: str | None = None) -> Var:
     """``table[integers]`` of 16 float32, where integers from 0 to 15 take four bits each."""
-    keywords = {} if name is None else {"name": name}
-    flat = np.zeros(integers.size + integers.size % 2, np.uint8)
-    flat[: integers.size] = integers.reshape(-1)
-    result: Var = mb.constexpr_lut_to_dense(
-        indices=flat[0::2] | flat[1::2] << 4, lut=table.astype(np.float32), shape=np.array(integers.shape, np.uint32),
-        **keywords,
-    )  # fmt: skip
+    from coremltools.converters.mil.mil import types
+
+    keywords: dict[str, Any] = {} if name is None else {"name": name}
+    table = table.astype(np.float32)
+    if _has_short_types():
+        keywords |= {
+            "indices": integers.astype(types.np_uint4_dtype),
+            "lut": table.reshape([1] * integers.ndim + [16, 1]),
+        }
+    else:
+        flat = np.zeros(integers.size + integers.size % 2, np.uint8)
+        flat[: integers.size] = integers.reshape(-1)
+        shape = np.array(integers.shape, np.uint32)
+        keywords |= {"indices": flat[0::2] | flat[1::2] << 4, "lut": table, "shape": shape}
+    result: Var = mb.constexpr_lut_to_dense(**keywords)
     return result
+
+
+def _has_short_types() -> bool:
+    """Whether the program that is being built has types of one and four bits: from iOS18 on. Before, they are packed
+    into bytes, and the shape is told apart."""
+    from coremltools import target
+    from coremltools.converters.mil.mil.block import curr_opset_version
+
+    return bool(curr_opset_version() >= target.iOS18)
 
 
 def rearranged(weight: Value, change: Callable[[Array], Array], axis: Callable[[int], int]) -> Var | None:
@@ -104,7 +123,7 @@ def rearranged(weight: Value, change: Callable[[Array], Array], axis: Callable[[
     if operation.op_type == "constexpr_sparse_to_dense":
         return sparse_constant(change(operation.materialized_val_inference()))
     if operation.op_type == "constexpr_lut_to_dense":
-        return half_byte_constant(change(_half_bytes(operation)), operation.lut.val)
+        return half_byte_constant(change(_half_bytes(operation)), operation.lut.val.reshape(-1))
     return None
 
 
@@ -116,7 +135,9 @@ def decompressed(value: Value) -> Array | None:
 
 
 def _half_bytes(operation: Any) -> Array:
+    stored = operation.indices.val
+    if _has_short_types():
+        return np.asarray(stored.astype(np.uint8))
     shape = tuple(int(size) for size in operation.shape.val)
-    pairs = operation.indices.val
-    integers: Array = np.stack([pairs & 15, pairs >> 4], -1).reshape(-1)[: math.prod(shape)].reshape(shape)
+    integers: Array = np.stack([stored & 15, stored >> 4], -1).reshape(-1)[: math.prod(shape)].reshape(shape)
     return integers

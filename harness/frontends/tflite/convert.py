@@ -293,13 +293,14 @@ class Converter:
         return scope.values[str(index)]
 
     def _constant(self, tensor: TensorInfo, name: str) -> Value:
+        is_half = self.precision == "float16"
         if is_quantized(tensor):
-            return dequantized_constant(tensor, name)
+            return dequantized_constant(tensor, name, 2 if is_half else 4)
         values = tensor.array()
         if tensor.sparsity is None or values.dtype not in (np.dtype(np.float32), np.dtype(np.float16)):
             return values
         # float16 weights become float32 by an operator of the file, and are judged there.
-        itemsize = 2 if self.precision == "float16" or values.dtype == np.float16 else 4
+        itemsize = 2 if is_half or values.dtype == np.float16 else 4
         sparse = sparse_if_less(values, itemsize, itemsize, name)
         return values if sparse is None else sparse
 

@@ -29,7 +29,7 @@ from harness.frontends.tflite.compression import (
     sparse_if_less,
 )
 from harness.frontends.tflite.graph import TensorInfo
-from harness.frontends.tflite.layout import known, twin, whole_of
+from harness.frontends.tflite.layout import known, pointwise, twin, whole_of
 
 RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767), "int4": (-8, 7)}
 # Divisors a little too small, so that halves are rounded away from zero and nothing else is rounded otherwise: for
@@ -103,14 +103,15 @@ def grid_of(tensor: TensorInfo) -> Grid:
     )  # fmt: skip
 
 
-def dequantized_constant(tensor: TensorInfo, name: str) -> Value:
-    """A quantised constant, compressed in the package where Core ML can (8 bits or fewer)."""
+def dequantized_constant(tensor: TensorInfo, name: str, itemsize: int = 4) -> Value:
+    """A quantised constant, compressed in the package where Core ML can (8 bits or fewer). ``itemsize``: bytes that the
+    package takes for a real number."""
     quantization = tensor.quantization
     assert quantization is not None
     values = tensor.array()
     scales, zero_points = quantization.scales, quantization.zero_points
     axis = quantization.axis if quantization.is_per_axis else 0
-    compressed = _compressed(tensor, values, scales, zero_points, axis, name)
+    compressed = _compressed(tensor, values, scales, zero_points, axis, name, itemsize)
     if compressed is not None:
         return compressed
     return _real_values(values, scales, zero_points, axis)
@@ -130,13 +131,14 @@ def _real_values(values: Array, scales: Array, zero_points: Array, axis: int) ->
 
 
 def _compressed(
-    tensor: TensorInfo, values: Array, scales: Array, zero_points: Array, axis: int, name: str | None = None
-) -> Var | None:
+    tensor: TensorInfo, values: Array, scales: Array, zero_points: Array, axis: int, name: str | None = None,
+    itemsize: int = 4,
+) -> Var | None:  # fmt: skip
     """scale * (q - zero point) in as few bytes as q takes, or None where there is no such form or nothing to save."""
     if values.size < FEWEST_COMPRESSED or values.dtype not in (np.dtype(np.int8), np.dtype(np.uint8)):
         return None
     if tensor.sparsity is not None:
-        sparse = sparse_if_less(_real_values(values, scales, zero_points, axis), 4, 1, name)
+        sparse = sparse_if_less(_real_values(values, scales, zero_points, axis), itemsize, 1, name)
         if sparse is not None:
             return sparse
     if tensor.dtype == "int4" and len(scales) == 1:
@@ -160,18 +162,20 @@ def lies_on_grid(x: Value, tensor: TensorInfo) -> bool:
     return _known_integers(x if first is None else first, grid_of(tensor)) is not None
 
 
-def steps(x: Var, tensor: TensorInfo) -> Var:
-    """q - zero point of a quantised activation, or of a constant operand, as float32: exactly integers."""
+def steps(x: Var, tensor: TensorInfo, *, maybe_half: bool = False) -> Var:
+    """q - zero point of a quantised activation, or of a constant operand, as float32: exactly integers. ``maybe_half``
+    where the program may compute it in float16."""
     grid = grid_of(tensor)
     value = known(x)
     if value is not None:
         return mb.const(val=np.asarray(np.round(value / np.float32(grid.scale)), np.float32))
     integers = _known_integers(x, grid)
     if integers is None:
-        if not grid.is_byte:
-            steps_of_x: Var = mb.round(x=mb.mul(x=x, y=np.float32(1 / grid.scale)))
-            return steps_of_x
-        integers = _quantize(x, np.float32(grid.scale), grid)
+        # A value that was moved since it was rounded.
+        if grid.is_byte and maybe_half:
+            integers = _quantize(x, np.float32(grid.scale), grid)
+        else:
+            integers = mb.round(x=mb.mul(x=x, y=np.float32(1 / grid.scale)))
         _integers.get()[id(x)] = (x, integers, grid)
     return _steps(integers, grid)
 
@@ -195,7 +199,7 @@ def raw(x: Var, tensor: TensorInfo) -> Var:
     integers = _known_integers(x, grid)
     if integers is not None and _is_byte(integers):
         return _from(0, integers, grid)
-    result = steps(x, tensor)
+    result = steps(x, tensor, maybe_half=True)
     return mb.add(x=result, y=np.float32(grid.zero_point)) if grid.zero_point else result
 
 
@@ -306,7 +310,7 @@ def reinterpreted(x: Var, source: TensorInfo, result: TensorInfo) -> Var:
     integers = _known_integers(x, given)
     if integers is not None and _is_byte(integers) and not difference and given.dtype == wanted.dtype:
         return _real(integers, wanted)
-    moved = steps(x, source)
+    moved = steps(x, source, maybe_half=True)
     return activation_of_steps(mb.add(x=moved, y=np.float32(difference)) if difference else moved, result)
 
 
@@ -395,10 +399,7 @@ def _along(values: Array, x: Var, axis: int) -> Array:
 
 def to_integers(x: Var, tensor: TensorInfo) -> Var:
     """A float activation as the int32 that a model's output holds."""
-    if not lies_on_grid(x, tensor):
-        x = rounded(x, tensor)
-    result: Var = mb.cast(x=raw(x, tensor), dtype="int32")
-    return result
+    return pointwise(lambda value: mb.cast(x=raw(rounded(value, tensor), tensor), dtype="int32"), x)
 
 
 def from_integers(x: Var, tensor: TensorInfo) -> Var:

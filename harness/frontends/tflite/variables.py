@@ -92,7 +92,7 @@ class Variables:
                     supported=f"fp32 {spec.shape}",
                 )  # fmt: skip
             if state.grid is not None:
-                value = steps(value, state.grid)
+                value = steps(value, state.grid, maybe_half=True)
             initial = self.initial[variable]
             if isinstance(initial, np.ndarray) and initial.any():
                 value = mb.sub(x=value, y=initial)

@@ -33,8 +33,9 @@ def interpreted(content: bytes, x: Any) -> Any:
     return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
 
 
-def converted(content: bytes, precision: str, folder: Path) -> Artifact:
-    return convert_tflite(parse_graph(content, "model"), precision, folder / f"{precision}.mlpackage")
+def converted(content: bytes, precision: str, folder: Path, target: str | None = None) -> Artifact:
+    path = folder / f"{precision}.mlpackage"
+    return convert_tflite(parse_graph(content, "model"), precision, path, target=target)
 
 
 def predicted(artifact: Artifact, x: Any) -> Any:
@@ -69,8 +70,8 @@ def pruned(x: Any) -> Any:
     return tf.matmul(tf.reduce_mean(y, (1, 2)), matrix)
 
 
-@pytest.mark.parametrize("half", [False, True])
-def test_sparse_weights(half: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("half", "target"), [(False, "iOS17"), (True, "iOS17"), (True, "iOS18")])
+def test_sparse_weights(half: bool, target: str, tmp_path: Path) -> None:
     function = tf.function(pruned).get_concrete_function(tf.TensorSpec((1, 8, 8, 16)))
     sizes = {}
     for is_sparse in (False, True):
@@ -80,7 +81,7 @@ def test_sparse_weights(half: bool, tmp_path: Path) -> None:
         converter.target_spec.supported_types = [tf.float16] if half else []
         content = converter.convert()
         for precision in ("float32", "float16"):
-            artifact = converted(content, precision, tmp_path)
+            artifact = converted(content, precision, tmp_path, target)
             sizes[is_sparse, precision] = artifact.size_bytes
             assert count_operations(artifact.path)["constexpr_sparse_to_dense"] == (2 if is_sparse else 0)
             x = RANDOM.normal(size=(1, 8, 8, 16)).astype(np.float32)
@@ -113,9 +114,9 @@ def dense_layer(dtype: str, scales: tuple[float, ...]) -> bytes:
 
 
 @pytest.mark.parametrize("scales", [(0.02,), tuple(np.linspace(0.005, 0.03, 32))])
-@pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_weights_of_four_bits(precision: str, scales: tuple[float, ...], tmp_path: Path) -> None:
-    artifact = converted(dense_layer("int4", scales), precision, tmp_path)
+@pytest.mark.parametrize(("precision", "target"), [("float32", "iOS17"), ("float16", "iOS17"), ("float32", "iOS18")])
+def test_weights_of_four_bits(precision: str, target: str, scales: tuple[float, ...], tmp_path: Path) -> None:
+    artifact = converted(dense_layer("int4", scales), precision, tmp_path, target)
     assert count_operations(artifact.path)["constexpr_lut_to_dense"] == 1
     stored = sum(file.stat().st_size for file in artifact.path.rglob("weight.bin"))
     assert stored == 64 + 64 + WEIGHTS.size // 2

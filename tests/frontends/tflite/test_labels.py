@@ -10,6 +10,8 @@ from harness.frontends.tflite.labels import labels_of
 CASES: dict[str, tuple[list[str], list[str]]] = {
     "shared scopes": (["net/a/conv", "net/a/bias", "x:0"], ["conv", "bias", "x:0"]),
     "no shared scope": (["net/conv", "other/conv"], ["net/conv", "other/conv"]),
+    "scopes that tell nothing": (["a/b/conv", "a/b/add", "c/d/add"], ["conv", "b/add", "d/add"]),
+    "numbers": (["a/1", "b/2"], ["a/1", "b/2"]),
     "only whole scopes": (["net/conv1", "net/conv2"], ["conv1", "conv2"]),
     "joined": (["n/add;n/conv;n/bias", "n/relu"], ["add", "relu"]),
     "joined with one that is taken": (["n/add", "n/add;n/conv"], ["add", "conv"]),

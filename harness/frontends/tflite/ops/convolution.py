@@ -92,7 +92,7 @@ def _operands(
         whole = requantized(result, multipliers, node.outputs[0], activation, axis=channels, rounding=rounding)
         return _last(whole, axis)
 
-    integers = None if offset is None else offset.array().astype(np.float32)
+    integers = None if offset is None or not offset.array().any() else offset.array().astype(np.float32)
     if integers is not None and (np.abs(integers * multipliers) >= 2.0**31).any():
         raise ConversionError(
             f"{node} adds more than its kernel's 32 bits hold", received=f"a bias of {np.abs(integers).max():g}",
