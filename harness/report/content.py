@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -18,12 +18,23 @@ NOTHING = "–"  # noqa: RUF001 - for a value that does not exist
 TO = "–"  # noqa: RUF001 - between the ends of an interval
 
 
+NoteKind = Literal["failure", "conversion", "stability", "skipped"]
+
+# What stands above the notes of each kind, in this order.
+NOTE_TITLES: Mapping[NoteKind, str] = {
+    "failure": "Failures",
+    "conversion": "Conversions that may differ",
+    "stability": "Timings to distrust",
+    "skipped": "Skipped",
+}
+
+
 @dataclass(frozen=True)
 class Note:
-    """A numbered remark below the table; ``kind`` is failure, skipped or stability."""
+    """A numbered remark below the table."""
 
     number: int
-    kind: str
+    kind: NoteKind
     text: str
 
 
@@ -90,7 +101,7 @@ class Content:
             name: [row for row in self.rows if row.model == name] for name in dict.fromkeys(r.model for r in self.rows)
         }
 
-    def notes_of(self, kind: str) -> list[Note]:
+    def notes_of(self, kind: NoteKind) -> list[Note]:
         """Those of one kind."""
         return [note for note in self.notes if note.kind == kind]
 
@@ -105,7 +116,7 @@ def content(frame: pd.DataFrame, folder: Path | None = None) -> Content:
     models = list(dict.fromkeys(record["model"] for record in records))
     records.sort(key=lambda record: models.index(record["model"]))
     sources = list(dict.fromkeys(record["tolerance_source"] for record in records if record["tolerance_source"]))
-    notes: dict[tuple[str, str], Note] = {}
+    notes: dict[tuple[NoteKind, str], Note] = {}
     rows = tuple(_row(record, notes, folder, len(sources) > 1) for record in records)
     references = dict.fromkeys(str(record["reference"]) for record in records)
     reference = " or ".join(REFERENCE_NAMES.get(name, name) for name in references) or "the reference"
@@ -121,8 +132,10 @@ def content(frame: pd.DataFrame, folder: Path | None = None) -> Content:
     )
 
 
-def _row(record: Mapping[str, Any], notes: dict[tuple[str, str], Note], folder: Path | None, name_source: bool) -> Row:
-    remarks = []
+def _row(
+    record: Mapping[str, Any], notes: dict[tuple[NoteKind, str], Note], folder: Path | None, name_source: bool
+) -> Row:
+    remarks: list[tuple[NoteKind, str]] = []
     if record["status"] in ("failed", "error"):
         stage = f"at {record['stage']}: " if record["stage"] else ""
         remarks.append(("failure", stage + (record["error"] or "no reason was recorded")))

@@ -8,10 +8,8 @@ from typing import Any
 import jinja2
 
 from harness.errors import StoreError
-from harness.report.content import Content, Row
+from harness.report.content import NOTE_TITLES, Content, Row
 from harness.store import write_atomically
-
-SECTIONS = (("failure", "Failures"), ("stability", "Timings to distrust"), ("skipped", "Skipped"))
 
 
 def environment(autoescape: bool) -> jinja2.Environment:
@@ -30,7 +28,7 @@ def render(templates: jinja2.Environment, name: str, report: Content) -> str:
     """A report in one form."""
     pictures = {model: shown for model, rows in report.models.items() if (shown := _with_pictures(rows))}
     bad = any(row.is_bad for row in report.rows)
-    values: dict[str, Any] = {"report": report, "sections": SECTIONS, "pictures": pictures, "bad": bad}
+    values: dict[str, Any] = {"report": report, "sections": NOTE_TITLES.items(), "pictures": pictures, "bad": bad}
     return templates.get_template(name).render(values)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -11,11 +12,13 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from harness.report.content import Content, Note, Row, content
+from harness.report.content import Content, Note, NoteKind, Row, content
 
 GAP = 2  # between columns
 STATUS_STYLES = {"passed": "green", "failed": "bold red", "error": "bold red", "skipped": "dim"}
-NOTE_STYLES = {"failure": "red", "skipped": "dim", "stability": "yellow"}
+NOTE_STYLES: Mapping[NoteKind, str] = {
+    "failure": "red", "conversion": "yellow", "stability": "yellow", "skipped": "dim"
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

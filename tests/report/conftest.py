@@ -42,7 +42,7 @@ NOTHING: dict[str, Any] = {
 
 @pytest.fixture
 def records() -> list[Record]:
-    """Passed, beyond tolerance, drifting, equal, not timed, skipped and not converted."""
+    """Passed, beyond tolerance, drifting, equal, not timed with a warning, skipped and not converted."""
     return [
         record(picture="unet.png"),
         record(
@@ -50,7 +50,10 @@ def records() -> list[Record]:
             max_abs_error=0.0312, tolerance=1e-2, psnr=30.0, ssim=0.9,
         ),
         record("unet_custom_activation", samples=samples(0.1, slope=0.0008)),
-        record("identity", max_abs_error=0.0, psnr=float("inf"), ssim=1.0, samples=(), reference_samples=()),
+        record(
+            "identity", max_abs_error=0.0, psnr=float("inf"), ssim=1.0, samples=(), reference_samples=(),
+            conversion_warnings=("model identity: ADD (operator 1) may differ by a step",),
+        ),
         record(
             "unet", "float16", runtime="coreml", compute_unit="CPU_AND_NE", status="skipped",
             error="Core ML runs on macOS only", **NOTHING,

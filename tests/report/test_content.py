@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from harness.record import Record
-from harness.report.content import content, decibels, milliseconds, similarity, small
+from harness.report.content import NOTE_TITLES, content, decibels, milliseconds, similarity, small
 from harness.report.frame import to_frame
+from harness.report.terminal import NOTE_STYLES
 from tests.report.conftest import RUN, record
 
 
@@ -64,8 +65,9 @@ def test_rows_are_by_model_and_notes_numbered_as_they_appear(records: list[Recor
     assert [row.model for row in report.rows] == [
         "unet", "unet", "unet", "unet_custom_activation", "identity", "<b>a|b*</b>",
     ]  # fmt: skip
-    assert [row.notes for row in report.rows] == [(), (1,), (2,), (3,), (), (4,)]
-    assert [note.kind for note in report.notes] == ["failure", "skipped", "stability", "failure"]
+    assert [row.notes for row in report.rows] == [(), (1,), (2,), (3,), (4,), (5,)]
+    assert [note.kind for note in report.notes] == ["failure", "skipped", "stability", "conversion", "failure"]
+    assert {note.kind for note in report.notes} == set(NOTE_TITLES) == set(NOTE_STYLES)
     assert report.notes[0].text == "at compare: output 'image' is 0.0312 off, beyond 0.01"
     assert [row.is_bad for row in report.rows] == [False, True, False, False, False, True]
 
