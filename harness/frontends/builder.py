@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 
+from harness.quiet import quiet_imports
+
+
+@functools.cache
+def _builder() -> Any:
+    with quiet_imports():
+        from coremltools.converters.mil.mil import Builder
+    return Builder
+
 
 class _Builder:
     def __getattr__(self, operation: str) -> Any:
-        from coremltools.converters.mil.mil import Builder
-
-        return getattr(Builder, operation)
+        if operation.startswith("_"):  # no operation's name: something that looks at any object
+            raise AttributeError(operation)
+        return getattr(_builder(), operation)
 
 
 mb: Any = _Builder()
