@@ -210,7 +210,13 @@ def steps_of_constant(weight: Value, tensor: TensorInfo) -> Value:
     quantization = tensor.quantization
     assert quantization is not None
     values, zero_points = tensor.array(), quantization.zero_points
-    if len(zero_points) > 1 and (zero_points == zero_points[0]).all():
+    if len(zero_points) > 1 and zero_points.any():
+        # Kernels of integers pass them over (TensorFlow Lite 8-bit quantization specification: they are 0).
+        raise UnsupportedError(
+            f"weights {tensor.index} {tensor.name!r} have zero points of channels",
+            received=zero_points[:8].tolist(), supported="0 for each channel",
+        )  # fmt: skip
+    if len(zero_points) > 1:
         zero_points = zero_points[:1]
     compressed = _compressed(tensor, values, np.ones(len(zero_points)), zero_points, quantization.axis)
     if compressed is not None:

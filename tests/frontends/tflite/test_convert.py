@@ -237,6 +237,17 @@ def test_a_result_that_its_tensor_cannot_hold(given: Tensor, made: Tensor, tmp_p
         convert_tflite(parse_graph(content, "model"), "float32", tmp_path / "a.mlpackage")
 
 
+def test_zero_points_of_channels_that_the_kernel_passes_over(tmp_path: Path) -> None:
+    """As in a damaged file: weights of a scale for each channel have zero points of 0."""
+    inputs = [
+        Tensor((1, 3), "int8", **SCALES),
+        Tensor((2, 3), "int8", np.ones((2, 3)), scales=(0.01, 0.02), zero_points=(5, 0)),
+    ]
+    content = one_operator("FULLY_CONNECTED", inputs, [Tensor((1, 2), "int8", **SCALES)], version=4)
+    with pytest.raises(ConversionError, match=r"FULLY_CONNECTED.*zero points of channels; received \[5, 0\]"):
+        convert_tflite(parse_graph(content, "model"), "float32", tmp_path / "a.mlpackage")
+
+
 def test_a_bias_that_the_kernel_cannot_add(tmp_path: Path) -> None:
     """As in a damaged file: the interpreter's 32 bits of a result run over."""
     inputs = [
