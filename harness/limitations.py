@@ -219,7 +219,10 @@ LIMITATIONS: tuple[Limitation, ...] = (
         "quantised activations",
         "inexact",
         "computed as floats that are rounded to each tensor's grid: a result may differ from the interpreter's "
-        "integers by a step where a sum lies between two",
+        "integers by a step where a sum lies between two, and that of an int8 convolution in a few of a million "
+        "elements, where a float32 cannot tell on which side it lies. Deep networks enlarge that: of an int8 U-Net of "
+        "256 x 256 pixels 2 to 5 % of the elements differ by 1 to 3 of 255 steps on photographs, of the one with a "
+        "custom activation 0 to 0.2 % by up to 29, of super-resolution 0 to 0.02 %",
     ),
     Limitation(
         "frontends",

@@ -257,7 +257,9 @@ def requantized(
         # Only what is above zero counts: the first rounding amounts to half a step of the product.
         offset = np.where(shifts > 0, 0.5 * 2.0**-shifts / exact, 0)
         if offset.any():
-            accumulator = mb.add(x=accumulator, y=_along(offset, accumulator, axis))
+            # Between a convolution and the offset, which coremltools would else make a part of the bias: sums of
+            # integers and a fraction are not exact.
+            accumulator = mb.add(x=mb.relu(x=accumulator), y=_along(offset, accumulator, axis))
         return _divided(accumulator, 1 / exact, grid, activation, axis)
     if not shifts.any():
         return _divided(accumulator, 1 / exact, grid, activation, axis)
