@@ -18,7 +18,7 @@ from harness.errors import ConversionError, UnsupportedError
 from harness.frontends.builder import mb
 from harness.frontends.dispatch import UNFIT, Value, Var
 from harness.frontends.ranks import lower_ranks
-from harness.frontends.specification import specification_of
+from harness.frontends.specification import all_operations, specification_of
 from harness.quiet import quiet_conversion, quiet_imports
 from harness.tensors import Array, TensorSpec
 
@@ -348,7 +348,7 @@ def _shorten_names(program: Any, source_names: Collection[str]) -> None:
     again wherever the value is read. Those of functions' outputs stay."""
     kept = {re.sub(r"\W", "_", name, flags=re.ASCII) for name in source_names}
     for function in program.functions.values():
-        operations = list(_all_operations(function))
+        operations = list(all_operations(function))
         taken = {variable.name for operation in operations for variable in operation.outputs} | set(function.inputs)
         taken |= {operation.name for operation in operations}
         short = (name for name in _short_names() if name not in taken)
@@ -364,13 +364,6 @@ def _is_automatic(operation: Any) -> bool:
     if not _AUTOMATIC.fullmatch(operation.name):
         return False
     return operation.op_type == "const" or operation.name.startswith((f"{operation.op_type}_", "op_"))
-
-
-def _all_operations(block: Any) -> Iterator[Any]:
-    for operation in block.operations:
-        yield operation
-        for inner in operation.blocks:
-            yield from _all_operations(inner)
 
 
 def _short_names() -> Iterator[str]:

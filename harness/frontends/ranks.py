@@ -50,7 +50,7 @@ def lower_ranks(program: Any, what: str) -> None:
         _Block(function, {}, what).lower()
 
 
-def has_too_many(value: Any) -> bool:
+def _has_too_many(value: Any) -> bool:
     """Whether Core ML does not load a value for the number of its axes."""
     from coremltools.converters.mil.mil import ListVar
 
@@ -58,7 +58,7 @@ def has_too_many(value: Any) -> bool:
 
 
 def _refuse_interface(value: Any, what: str) -> None:
-    if has_too_many(value):
+    if _has_too_many(value):
         raise UnsupportedError(
             f"{what} of more axes than Core ML loads",
             received=f"{value.name!r} of {value.rank} axes",
@@ -86,10 +86,7 @@ class _Block:
                     _Block(inner, self._stand_ins, self._what).lower()
                 if operation.op_type == "const" or operation.op_type.startswith("constexpr_"):
                     continue
-                values = [*operation.outputs]
-                for value in operation.inputs.values():
-                    values += value if isinstance(value, (tuple, list)) else [value]
-                if any(map(has_too_many, values)):
+                if any(map(_has_too_many, _tensors(operation))):
                     self._replace(operation)
                     replaced.append(operation)
             for value in self._block.outputs:
@@ -116,7 +113,7 @@ class _Block:
             "pad": self._pad,
             "tile": self._tile,
         }.get(kind)
-        shapes = [value.shape for value in self._tensors()]
+        shapes = [value.shape for value in _tensors(operation)]
         results = None
         if translate is not None and all(isinstance(size, (int, np.integer)) for shape in shapes for size in shape):
             results = translate()
@@ -129,7 +126,7 @@ class _Block:
                 remedy="Take axes together, or leave out those of size 1, before this operation",
             )
         for output, result in zip(operation.outputs, results, strict=True):
-            if has_too_many(output):
+            if _has_too_many(output):
                 self._stand_ins[output] = self._reshaped(result, _short(output.shape))
                 continue
             result = self._reshaped(result, output.shape)
@@ -138,12 +135,6 @@ class _Block:
             else:
                 result = self._add("identity", x=result, name=output.name)
             self._block.replace_uses_of_var_after_op(anchor_op=operation, old_var=output, new_var=result)
-
-    def _tensors(self) -> list[Any]:
-        found = [*self._operation.outputs]
-        for value in self._operation.inputs.values():
-            found += value if isinstance(value, (tuple, list)) else [value]
-        return found
 
     # What an operation reads and writes -----------------------------------------------------------
 
@@ -170,8 +161,8 @@ class _Block:
             return self._add("squeeze", x=self._reshaped(value, (1,)))
         return self._add("reshape", x=value, shape=np.array(shape, np.int32))
 
-    def _axis(self, rank: int, name: str = "axis") -> int:
-        return int(self._constant(name)) % rank
+    def _axis(self, rank: int) -> int:
+        return int(self._constant("axis")) % rank
 
     # Families -------------------------------------------------------------------------------------
 
@@ -322,6 +313,14 @@ class _Block:
             return None
         reps = np.array([max(int(counts[axis]) for axis in group) for group in groups], np.int32)
         return [self._add("tile", x=self._reshaped(x, _grouped(x.shape, groups)), reps=reps)]
+
+
+def _tensors(operation: Any) -> list[Any]:
+    """What an operation computes and reads."""
+    found = [*operation.outputs]
+    for value in operation.inputs.values():
+        found += value if isinstance(value, (tuple, list)) else [value]
+    return found
 
 
 def _short(shape: Sequence[int]) -> _Shape:

@@ -9,7 +9,6 @@ constants excepted.
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Container, Iterator
 from typing import Any
@@ -36,7 +35,7 @@ def specification_of(program: Any, weights_folder: str, version: int) -> Any:
     for function in proto.functions.values():
         for block in function.block_specializations.values():
             _bind_constants(block)
-            for operation in _all_operations(block):
+            for operation in all_operations(block):
                 _drop_name(operation)
     finished = backend.CoreMLProtoExporter(
         program, proto, None, None, classifier_config=None,
@@ -61,7 +60,7 @@ def _is_literal(variable: Any) -> bool:
 
 def _bind_constants(block: Any) -> None:
     """Write constants into the operations that read them, where that takes fewer bytes."""
-    operations = list(_all_operations(block))
+    operations = list(all_operations(block))
     uses: Counter[str] = Counter()
     kept: set[str] = set(block.outputs)
     defined: Counter[str] = Counter(output.name for operation in operations for output in operation.outputs)
@@ -107,7 +106,9 @@ def _drop_name(operation: Any) -> None:
             del operation.attributes["name"]
 
 
-def _all_operations(block: Any) -> Iterator[Any]:
+def all_operations(block: Any) -> Iterator[Any]:
+    """Those of a block and of the blocks inside it, in a program of MIL or in its protobuf."""
     for operation in block.operations:
         yield operation
-        yield from itertools.chain.from_iterable(_all_operations(inner) for inner in operation.blocks)
+        for inner in operation.blocks:
+            yield from all_operations(inner)

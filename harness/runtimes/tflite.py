@@ -47,13 +47,14 @@ class TFLiteRuntime(Runtime):
 def open_tflite(path: Path, name: str, signature: str | None = None) -> SourceFile:
     """A ``.tflite`` file as a source, with the names of a signature, or of the serving one. Raises ModelFileError, and
     UnknownNameError for a signature that it has not."""
-    _, inputs, outputs = _interface(path, signature)
+    _, inputs, outputs = _interface(read_graph(path), signature)
     return SourceFile(name, path, "tflite", tuple(inputs.values()), tuple(outputs.values()), signature)
 
 
-def _interface(path: Path, signature: str | None) -> tuple[Signature, dict[int, TensorSpec], dict[int, TensorSpec]]:
+def _interface(
+    graph: TFLiteGraph, signature: str | None
+) -> tuple[Signature, dict[int, TensorSpec], dict[int, TensorSpec]]:
     """What is called, and its inputs and outputs by the index of their tensor."""
-    graph = read_graph(path)
     interface = graph.interface(signature)
     tensors = graph.subgraphs[interface.subgraph].tensors
     inputs = {index: spec_of(tensors[index], name) for name, index in interface.inputs.items()}
@@ -62,10 +63,11 @@ def _interface(path: Path, signature: str | None) -> tuple[Signature, dict[int, 
 
 class _Interpreter(LoadedModel):
     def __init__(self, path: Path, signature: str | None) -> None:
-        self._interface, self._inputs, self._outputs = _interface(path, signature)
+        graph = read_graph(path)
+        self._interface, self._inputs, self._outputs = _interface(graph, signature)
         self._name = path.name
         is_flexible = any(spec.is_flexible for spec in self._inputs.values())
-        self._interpreter = _loaded(path, is_allocated=not is_flexible)  # else when the shapes are known
+        self._interpreter = _loaded(path, graph, is_allocated=not is_flexible)  # else when the shapes are known
         self._lock = threading.Lock()
 
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -93,7 +95,7 @@ class _Interpreter(LoadedModel):
                 raise PredictionError(f"the interpreter failed on {self._name}", received=first_line(error)) from error
 
 
-def _loaded(path: Path, *, is_allocated: bool) -> Any:
+def _loaded(path: Path, graph: TFLiteGraph, *, is_allocated: bool) -> Any:
     """An interpreter. Raises PredictionError.
 
     Reference kernels; where an operator has none or a defective one, the kernels that execute without a delegate.
@@ -101,7 +103,7 @@ def _loaded(path: Path, *, is_allocated: bool) -> Any:
     tf = import_tensorflow()
     kinds = tf.lite.experimental.OpResolverType
     resolver = kinds.BUILTIN_REF
-    if _has_defective_kernel(read_graph(path)):
+    if _has_defective_kernel(graph):
         resolver = kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     source: dict[str, Any] = {"model_path": str(path)}
     while True:
