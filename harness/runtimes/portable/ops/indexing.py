@@ -13,7 +13,6 @@ import numpy as np
 
 from harness.errors import PackageError
 from harness.runtimes.portable.onnx_graph import Tensor, cast_to, constant, op, shape_of
-from harness.runtimes.portable.ops.elementwise import divide_integers
 from harness.runtimes.portable.registry import lowers
 
 _FIRST_STRICT_OPSET = 7
@@ -200,9 +199,11 @@ def _combine(data: Tensor, indices: Tensor, updates: Tensor, axis: int, mode: st
     if mode == "sub":
         updates = op.Neg(updates)
     if mode == "div":
-        ones = op.Expand(np.ones((), np.float32 if data.is_float else np.int32), shape_of(data))
-        divisor = op.ScatterElements(ones, indices, updates, axis=axis, reduction="mul")
-        return op.Div(data, divisor) if data.is_float else divide_integers(data, divisor)
+        # In float64: the product of all divisors of one place may be beyond data's type where every quotient,
+        # divided by one after the other, is not.
+        ones = op.Expand(cast_to(constant(np.ones((), np.float32)), "fp64"), shape_of(data))
+        divisor = op.ScatterElements(ones, indices, cast_to(updates, "fp64"), axis=axis, reduction="mul")
+        return cast_to(op.Div(cast_to(data, "fp64"), divisor), data.dtype)
     return op.ScatterElements(data, indices, updates, axis=axis, reduction=_REDUCTIONS[mode])
 
 

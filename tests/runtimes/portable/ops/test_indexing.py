@@ -151,6 +151,26 @@ def scattered(data: np.ndarray, where: Any, updates: np.ndarray, mode: str) -> n
     return result
 
 
+@pytest.mark.parametrize(
+    ("data", "updates", "quotient"),
+    [
+        (np.float32([1e30, 3]), np.float32([1e20, 1e20]), np.float32([1e-10, 3])),
+        (np.float32([1e-30, 3]), np.float32([1e-25, 1e-25]), np.float32([1e20, 3])),
+        (np.int32([2**31 - 1, 3]), np.int32([65536, 65536]), np.int32([0, 3])),
+        (np.int32([-7, 3]), np.int32([2, 2]), np.int32([-1, 3])),
+    ],
+    ids=["product above float32", "product below float32", "product above int32", "truncated"],
+)
+def test_divisors_of_one_place(run: Function, data: np.ndarray, updates: np.ndarray, quotient: np.ndarray) -> None:
+    """Divided by one after the other, whatever their product."""
+
+    def build(data: Any, updates: Any) -> Any:
+        return mb.scatter(data=data, indices=np.int32([0, 0]), updates=updates, axis=0, mode="div")
+
+    (result,) = run(build, {"data": data, "updates": updates}, target=ct.target.iOS17)
+    np.testing.assert_allclose(result, quotient, rtol=1e-6)
+
+
 @pytest.mark.parametrize("target", [ct.target.iOS15, ct.target.iOS17])
 @pytest.mark.parametrize(("axis", "indices"), [(0, [2, 0, 2]), (1, [1, 1, 3, 1, 0]), (-1, [[4, 0], [4, 4]])], ids=str)
 @pytest.mark.parametrize("mode", MODES)
