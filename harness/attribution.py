@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from harness.disk import write_atomically
 from harness.errors import StoreError
 from harness.ladder import PORTABLE, Ladder, climb, merged, rungs_of
 from harness.runtimes.coreml.features import read_arrays, write_arrays
-from harness.store import write_atomically
 from harness.tensors import Array
 
 FILE = "ladders.json"

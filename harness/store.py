@@ -1,20 +1,19 @@
 """Results on disk: one run, one folder; a line per finished cell, appended and never rewritten.
 
     results/20250131T120000Z-3f9a1c/
-        run.json         what was run and planned; written once, atomically
+        run.json         what was run and planned; written once, atomically, when the first cell has finished
         records.jsonl    one Record a line, flushed to the disk before the next cell starts
         *.png            pictures that records name
 
-The JSON is strict: numbers that are not finite are the strings "Infinity", "-Infinity" and "NaN".
+No record, no run: a folder without run.json is being written by a run that has not finished a cell yet, and is
+removed with it. The JSON is strict: numbers that are not finite are the strings "Infinity", "-Infinity" and "NaN".
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
-import math
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Mapping
@@ -23,14 +22,18 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Any, Self
 
+from harness.disk import disk_error, flush_folder, try_lock, write_atomically, write_through
 from harness.errors import StoreError
 from harness.record import FORMAT_VERSION, Record
+from harness.record_lines import check_version, read_records, strict, to_line
 
 RUN_FILE = "run.json"
 RECORDS_FILE = "records.jsonl"
 LATEST = "latest"
+
+_NAME = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 
 Cell = tuple[str, str, str, str, str]
 
@@ -62,46 +65,17 @@ class StoredRun:
     records: tuple[Record, ...]
     notes: tuple[str, ...] = ()
 
-
-def to_line(record: Record) -> str:
-    """A record as strict JSON on one line, without the line's end."""
-    return json.dumps(_with_named_numbers(record.to_json()), allow_nan=False, ensure_ascii=False)
-
-
-def from_line(line: str) -> Record:
-    """The inverse of ``to_line``. Raises ValueError, KeyError or TypeError where it is no record."""
-    data = json.loads(line)
-    if not isinstance(data, dict):
-        raise TypeError(f"a record is an object, not {type(data).__name__}")
-    for name in _NUMBERS & data.keys():
-        data[name] = _number(data[name])
-    for name in _LISTS_OF_NUMBERS & data.keys():
-        data[name] = [_number(item) for item in data[name]]
-    return Record.from_json(data)
-
-
-_HINTS = get_type_hints(Record)
-_NUMBERS = {name for name, hint in _HINTS.items() if float in (hint, *get_args(hint)) and get_origin(hint) is not tuple}
-_LISTS_OF_NUMBERS = {name for name, hint in _HINTS.items() if hint == tuple[float, ...]}
-
-
-def _number(value: Any) -> Any:
-    return float(value) if isinstance(value, str) else value
-
-
-def _with_named_numbers(value: Any) -> Any:
-    """``value`` with numbers that strict JSON has not replaced by their names."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, Mapping):
-        return {key: _with_named_numbers(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_with_named_numbers(item) for item in value]
-    return value
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether planned cells are not recorded; a run without a plan, as of pytest, never is."""
+        return not set(self.info.cells) <= {record.cell for record in self.records}
 
 
 class Run:
-    """A run that this process is writing: it alone, as long as the run is open."""
+    """A run that this process is writing: it alone, as long as the run is open.
+
+    ``folder`` is there from the beginning, for pictures and the like; it becomes a run with its first record.
+    """
 
     def __init__(self, folder: Path, info: RunInfo, records: Iterable[Record], descriptor: int) -> None:
         self.folder = folder
@@ -130,19 +104,29 @@ class Run:
                 received=f"cell {'/'.join(record.cell)} of run {record.run or '(none)'}",
                 supported="a cell of this run that has not finished yet",
             )
+        is_first = not (self.folder / RUN_FILE).exists()
         end = os.lseek(self._descriptor, 0, os.SEEK_END)
         try:
-            _write(self._descriptor, (to_line(record) + "\n").encode())
-        except OSError as error:
+            if is_first:
+                text = json.dumps(strict(asdict(self.info)), indent=1, allow_nan=False) + "\n"
+                write_atomically(self.folder / RUN_FILE, text)
+            write_through(self._descriptor, (to_line(record) + "\n").encode())
+        except BaseException as error:  # an interrupt too leaves no half of a record
             with suppress(OSError):
                 os.ftruncate(self._descriptor, end)
-            raise _disk_error(self.folder / RECORDS_FILE, error) from error
+            if is_first:
+                (self.folder / RUN_FILE).unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise disk_error(self.folder / RECORDS_FILE, error) from error
+            raise
         self._records.append(record)
         self.finished.add(record.cell)
 
     def close(self) -> None:
-        """Let other processes have the run."""
+        """Let other processes have the run; a folder in which nothing was recorded is removed."""
         if self._descriptor >= 0:
+            if not (self.folder / RUN_FILE).exists():
+                shutil.rmtree(self.folder, ignore_errors=True)
             os.close(self._descriptor)
             self._descriptor = -1
 
@@ -162,46 +146,46 @@ class Store:
         self.folder = Path(folder)
 
     def begin(self, info: RunInfo) -> Run:
-        """A new run, whole from its first appearance: its folder is made aside and renamed."""
+        """A new run: its folder with no record yet. Folders of killed processes that recorded nothing are removed."""
         now = datetime.now(UTC)
         name = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
         info = RunInfo(**{**vars(info), "name": name, "started": now.isoformat(timespec="microseconds")})
         folder, aside = self.folder / name, self.folder / f".{name}"
-        text = json.dumps(_with_named_numbers(asdict(info)), indent=1, allow_nan=False) + "\n"
         descriptor = -1
         try:
+            self._remove_abandoned()
+            # Made aside and renamed, so that the records are locked when others first see them.
             aside.mkdir(parents=True)
-            write_atomically(aside / RUN_FILE, text)
             descriptor = os.open(aside / RECORDS_FILE, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o666)
             _lock(descriptor, folder)
             aside.rename(folder)
-            _flush_folder(self.folder)
+            flush_folder(self.folder)
         except OSError as error:
             if descriptor >= 0:
                 os.close(descriptor)
             shutil.rmtree(aside, ignore_errors=True)
-            raise _disk_error(folder, error) from error
+            raise disk_error(folder, error) from error
         return Run(folder, info, (), descriptor)
 
     def resume(self, name: str = LATEST) -> Run:
-        """A run that was interrupted, by name, or the one that started last. A torn last line is cut off."""
-        folder = self._folder_of(name)
+        """A run that was interrupted, by name, or the last one that is unfinished. A torn last line is cut off."""
+        folder = self._last_unfinished() if name == LATEST else self._folder_of(name)
         info = _read_info(folder)
         path = folder / RECORDS_FILE
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
         except OSError as error:
-            raise _disk_error(path, error) from error
+            raise disk_error(path, error) from error
         try:
             _lock(descriptor, folder)
-            records, whole, torn = _read_records(path)
+            records, whole, torn = read_records(path)
             if torn:
                 os.ftruncate(descriptor, whole)
                 os.fsync(descriptor)
         except BaseException as error:
             os.close(descriptor)
             if isinstance(error, OSError):
-                raise _disk_error(path, error) from error
+                raise disk_error(path, error) from error
             raise
         return Run(folder, info, records, descriptor)
 
@@ -213,32 +197,52 @@ class Store:
         """The records of all runs, in the order written."""
         return [record for run in self.runs() for record in run.records]
 
-    def _folders(self) -> list[Path]:
+    def _children(self) -> list[Path]:
         try:
-            return sorted(
-                path
-                for path in (self.folder.iterdir() if self.folder.exists() else ())
-                if not path.name.startswith(".") and (path / RUN_FILE).exists()
-            )
+            return sorted(self.folder.iterdir()) if self.folder.exists() else []
         except OSError as error:
-            raise _disk_error(self.folder, error) from error
+            raise disk_error(self.folder, error) from error
+
+    def _folders(self) -> list[Path]:
+        return [path for path in self._children() if not path.name.startswith(".") and (path / RUN_FILE).exists()]
 
     def _folder_of(self, name: str) -> Path:
         folders = self._folders()
-        if name == LATEST:
-            if not folders:
-                raise StoreError(f"there is no run in {self.folder} to resume", remedy="Begin one without --resume")
-            return max(folders, key=lambda folder: (_read_info(folder).started, folder.name))
         for folder in folders:
             if folder.name == name:
                 return folder
         raise StoreError(f"there is no run {name!r} in {self.folder}", supported=[LATEST, *(f.name for f in folders)])
 
+    def _last_unfinished(self) -> Path:
+        """Read from the last run backwards, for earlier runs may be many."""
+        folders = sorted(self._folders(), key=lambda folder: (_read_info(folder).started, folder.name), reverse=True)
+        for folder in folders:
+            if read_run(folder).is_unfinished:
+                return folder
+        finished = {0: "", 1: ": its only run is finished"}.get(len(folders), f": all {len(folders)} are finished")
+        raise StoreError(
+            f"there is no unfinished run in {self.folder} to resume{finished}", remedy="Begin one without --resume"
+        )
+
+    def _remove_abandoned(self) -> None:
+        """Remove folders of runs that recorded nothing and whose process is gone: its lock is."""
+        for folder in self._children():
+            path = folder / RECORDS_FILE
+            if not _NAME.fullmatch(folder.name) or (folder / RUN_FILE).exists() or not path.exists():
+                continue
+            with suppress(OSError):  # what cannot be removed is in nobody's way
+                descriptor = os.open(path, os.O_RDWR)
+                try:
+                    if try_lock(descriptor) and not path.stat().st_size:
+                        shutil.rmtree(folder)
+                finally:
+                    os.close(descriptor)
+
 
 def read_run(folder: Path) -> StoredRun:
     """One run's folder, wherever it is kept. Raises StoreError."""
     info = _read_info(folder)
-    records, _, torn = _read_records(folder / RECORDS_FILE)
+    records, _, torn = read_records(folder / RECORDS_FILE)
     notes = (
         (
             f"the last line of {folder / RECORDS_FILE} is incomplete and was skipped: "
@@ -250,28 +254,38 @@ def read_run(folder: Path) -> StoredRun:
     return StoredRun(folder, info, tuple(records), notes)
 
 
-def last_run(folder: Path) -> StoredRun:
-    """A run's folder, or the run that started last in a folder of results. Raises StoreError."""
-    if (folder / RUN_FILE).exists():
-        return read_run(folder)
-    runs = Store(folder).runs()
+def runs_at(path: Path) -> tuple[StoredRun, ...]:
+    """The runs with records that a path stands for, in the order they started: the one whose folder it is, or all in
+    a folder of results. Raises StoreError where there is none.
+    """
+    remedy = "Give a run's folder or a folder of results"
+    if not path.is_dir():
+        raise StoreError(f"there is no folder {path}", remedy=remedy)
+    found = (read_run(path),) if (path / RUN_FILE).exists() else Store(path).runs()
+    runs = tuple(run for run in found if run.records)
     if not runs:
-        raise StoreError(f"there is no run in {folder}", remedy="Give a run's folder or a folder of results")
-    return runs[-1]
+        without = f" that has a record: {len(found)} ended before a cell had finished" if found else ""
+        raise StoreError(f"there is no run in {path}{without}", remedy=remedy)
+    return runs
+
+
+def last_run(path: Path) -> StoredRun:
+    """The run that started last of those at a path; see runs_at. Raises StoreError."""
+    return runs_at(path)[-1]
 
 
 def _read_info(folder: Path) -> RunInfo:
     path = folder / RUN_FILE
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        _check_version(path, data)
+        check_version(path, data)
         known = {item.name for item in fields(RunInfo)}
         values = {key: value for key, value in data.items() if key in known}
         values["command"] = tuple(str(word) for word in values.get("command", ()))
         values["cells"] = tuple(_cell(cell) for cell in values.get("cells", ()))
         return RunInfo(**values)
     except OSError as error:
-        raise _disk_error(path, error) from error
+        raise disk_error(path, error) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(
             f"{path} is damaged", received=error, remedy=f"Restore it, or move {folder} out of the results"
@@ -283,148 +297,9 @@ def _cell(parts: Any) -> Cell:
     return model, route, precision, runtime, compute_unit
 
 
-def _read_records(path: Path) -> tuple[list[Record], int, bool]:
-    """Records, the length in bytes of all their lines, and whether something incomplete follows them.
-
-    Only the last line may be incomplete, as each line is on the disk before the next is begun.
-    """
-    try:
-        content = path.read_bytes() if path.exists() else b""
-    except OSError as error:
-        raise _disk_error(path, error) from error
-    records: list[Record] = []
-    whole = 0
-    while whole < len(content):
-        end = content.find(b"\n", whole) + 1
-        if not end:
-            return records, whole, True
-        try:
-            line = content[whole:end].decode()
-            _check_version(path, json.loads(line))
-            records.append(from_line(line))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            if end == len(content):
-                return records, whole, True
-            raise StoreError(
-                f"line {len(records) + 1} of {path} is damaged",
-                received=error,
-                remedy="Restore the file, or delete that line",
-            ) from error
-        whole = end
-    return records, whole, False
-
-
-def _check_version(path: Path, data: Mapping[str, Any]) -> None:
-    version = data["format_version"]
-    if not isinstance(version, int) or version < 1:
-        raise ValueError(f"format version {version!r}")
-    if version > FORMAT_VERSION:
-        raise StoreError(
-            f"{path} was written by a newer harness",
-            received=f"format version {version}",
-            supported=f"versions up to {FORMAT_VERSION}",
-            remedy="Upgrade harness, or keep these results in a folder of their own",
-        )
-
-
-def export(records: Iterable[Record], path: Path) -> None:
-    """All records as one Parquet file, a column a field, where nested objects are JSON text. JSON lines stay the
-    source. Raises StoreError."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
-
-    def column(hint: Any) -> Any:
-        origin, arguments = get_origin(hint), get_args(hint)
-        if origin is Literal:
-            return pa.string()
-        if origin is tuple:
-            return pa.list_(columns[arguments[0]])
-        if origin is dict and Any in arguments:
-            return pa.string()
-        if origin is dict:
-            return pa.map_(*(columns[argument] for argument in arguments))
-        return columns[hint if origin is None else arguments[0]]
-
-    schema = pa.schema([(item.name, column(_HINTS[item.name])) for item in fields(Record)])
-    rows = [{name: _cell_of_column(_HINTS[name], value) for name, value in vars(record).items()} for record in records]
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.Table.from_pylist(rows, schema), aside)
-        aside.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
-        raise _disk_error(path, error) from error
-
-
-def _cell_of_column(hint: Any, value: Any) -> Any:
-    """A mapping as pairs where it is of one type, else as JSON text."""
-    if get_origin(hint) is not dict:
-        return value
-    if Any in get_args(hint):
-        return json.dumps(_with_named_numbers(value), allow_nan=False)
-    return list(value.items())
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file that, whatever happens meanwhile, is there whole or as it was before. Raises OSError."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-        try:
-            _write(descriptor, text.encode())
-        finally:
-            os.close(descriptor)
-        aside.replace(path)
-        _flush_folder(path.parent)
-    except OSError:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
-        raise
-
-
-def _write(descriptor: int, content: bytes) -> None:
-    """All of ``content``, onto the disk itself."""
-    view = memoryview(content)
-    while view:
-        view = view[os.write(descriptor, view) :]
-    os.fsync(descriptor)
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _lock(descriptor: int, folder: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+    if not try_lock(descriptor):
         raise StoreError(
             f"run {folder.name} is being written by another process",
             remedy="Wait until it ends, or begin a run of your own",
-        ) from error
-
-
-_REMEDIES = {
-    errno.ENOSPC: "Free space on that disk, then continue with --resume",
-    errno.EDQUOT: "Free space within your quota, then continue with --resume",
-    errno.EACCES: "Choose a folder that you may write to, with --out",
-    errno.EPERM: "Choose a folder that you may write to, with --out",
-    errno.EROFS: "Choose a folder that you may write to, with --out",
-    errno.ENOTDIR: "Choose a folder, not a file, with --out",
-    errno.EEXIST: "Choose a folder, not a file, with --out",
-}
-
-
-def _disk_error(path: Path, error: OSError) -> StoreError:
-    return StoreError(
-        f"{path} could not be read or written: {error.strerror or error}",
-        remedy=_REMEDIES.get(error.errno or 0, "Check the disk and the folder"),
-    )
+        )

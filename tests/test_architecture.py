@@ -18,7 +18,7 @@ FLOORS = {
     "machine": 1, "memory": 0, "isolation": 1, "metrics": 2, "timing": 1, "ladder": 3,
     "frontends": 2.5, "runtimes": 3, "runtimes.base": 2,
     "routes": 4, "plugins": 5, "inputs": 5,
-    "store": 5, "cache": 5,
+    "disk": 1, "record_lines": 2, "parquet": 5, "store": 5, "cache": 5,
     "attribution": 5.5, "evaluate": 6,
     "report": 7, "inspection": 6.5, "inspection_command": 7, "suites": 7, "doctor": 7,
     "cli": 8, "pytest_plugin": 8, "__main__": 9, "": 9,

@@ -223,7 +223,7 @@ def test_full_disk_keeps_what_is_stored(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr("harness.store._write", full)
+        patched.setattr("harness.store.write_through", full)
         done = harness("run", "--resume", "--out", "out")
     assert done.code == 2
     assert "Traceback" not in done.err

@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from harness.errors import StoreError
+from harness.parquet import export
 from harness.record import FORMAT_VERSION, Record
-from harness.store import RECORDS_FILE, RUN_FILE, Run, RunInfo, Store, export, from_line, read_run, to_line
+from harness.record_lines import from_line, to_line
+from harness.store import RECORDS_FILE, RUN_FILE, Run, RunInfo, Store, last_run, read_run, runs_at
 
 FORMAT_1 = Path(__file__).parent / "data" / "results_format_1"
 CELLS = tuple((model, "native", "float32", "portable", "CPU") for model in ("unet", "espcn", "denoiser"))
@@ -72,32 +74,135 @@ def test_runs_are_in_the_order_they_started_and_have_folders_of_their_own(tmp_pa
     names = []
     for _ in range(5):
         with store.begin(INFO) as run:
+            run.append(record(run))
             names.append(run.name)
     assert len(set(names)) == 5
     assert [run.info.name for run in store.runs()] == names
 
 
+def begun(store: Store, *models: str, info: RunInfo = INFO) -> Path:
+    """The folder of a closed run that recorded these models' cells."""
+    with store.begin(info) as run:
+        for model in models:
+            run.append(record(run, model))
+    return run.folder
+
+
 def test_resuming_knows_what_finished(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.begin(INFO).close()
-    with store.begin(INFO) as run:
-        run.append(record(run))
+    first = begun(store, "unet")
+    folder = begun(store, "unet")
     with store.resume() as again:
-        assert again.folder == run.folder
+        assert again.folder == folder
         assert again.info.cells == CELLS
         assert again.finished == {CELLS[0]}
         again.append(record(again, "espcn"))
         assert [item.model for item in again.records()] == ["unet", "espcn"]
-    assert [item.model for item in store.records()] == ["unet", "espcn"]
-    first = store.runs()[0].info.name
-    with store.resume(first) as other:
-        assert other.name == first
+    assert [item.model for item in store.records()] == ["unet", "unet", "espcn"]
+    with store.resume(first.name) as other:
+        assert other.folder == first
 
 
-@pytest.mark.parametrize("name", ["latest", "20200101T000000Z-abcdef"])
-def test_there_is_nothing_to_resume(tmp_path: Path, name: str) -> None:
-    with pytest.raises(StoreError, match="there is no run"):
-        Store(tmp_path).resume(name)
+ALL = ("unet", "espcn", "denoiser")
+UNPLANNED = replace(INFO, cells=())
+
+
+@pytest.mark.parametrize(
+    ("runs", "resumed"),
+    [
+        ([ALL[:1], ALL], 0),  # the last one is finished
+        ([ALL[:2], ALL[:1], ALL], 1),
+        ([ALL[:1], ()], 0),  # nothing was recorded: no run
+        ([ALL, ALL], "all 2 are finished"),
+        ([ALL], "its only run is finished"),
+        ([()], "there is no unfinished run"),
+        ([], "there is no unfinished run"),
+    ],
+)
+def test_the_last_unfinished_run_is_resumed(tmp_path: Path, runs: list[tuple[str, ...]], resumed: int | str) -> None:
+    store = Store(tmp_path)
+    folders = [begun(store, *models) for models in runs]
+    begun(store, "unet", info=UNPLANNED)  # of pytest: there is no plan to finish
+    if isinstance(resumed, int):
+        with store.resume() as again:
+            assert again.folder == folders[resumed]
+    else:
+        (tmp_path / store.runs()[-1].folder.name / RUN_FILE).unlink()
+        with pytest.raises(StoreError, match=resumed):
+            store.resume()
+
+
+def test_a_run_of_another_name_is_not_resumed(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="there is no run '20200101T000000Z-abcdef'"):
+        Store(tmp_path).resume("20200101T000000Z-abcdef")
+
+
+def test_no_record_no_run(tmp_path: Path) -> None:
+    """A folder is there from the beginning, a run with its first record, and nothing where there is none."""
+    store = Store(tmp_path)
+    with store.begin(INFO) as run:
+        (run.folder / "picture.png").write_bytes(b"drawn before its cell is recorded")
+        assert store.runs() == ()
+        with pytest.raises(StoreError, match="there is no unfinished run"):
+            store.resume()
+        run.append(record(run))
+        assert [stored.folder for stored in store.runs()] == [run.folder]
+    assert sorted(path.name for path in run.folder.iterdir()) == ["picture.png", RECORDS_FILE, RUN_FILE]
+    empty = store.begin(INFO)
+    (empty.folder / "picture.png").write_bytes(b"of nothing")
+    with pytest.raises(KeyboardInterrupt), empty:
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == [run.folder]
+
+
+@pytest.mark.parametrize(("stop", "kept"), [(1, None), (2, None), (3, ["unet"])])
+def test_an_interrupt_leaves_no_half_of_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int, kept: list[str] | None
+) -> None:
+    """Within run.json, within the first record and within the second."""
+    write, calls = os.write, 0
+
+    def interrupted(descriptor: int, content: bytes) -> int:
+        nonlocal calls
+        calls += 1
+        if calls == stop:
+            write(descriptor, bytes(content)[:10])
+            raise KeyboardInterrupt
+        return write(descriptor, content)
+
+    monkeypatch.setattr(os, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        begun(Store(tmp_path), "unet", "espcn")
+    folders = list(tmp_path.iterdir())
+    assert len(folders) == (0 if kept is None else 1)
+    for folder in folders:
+        assert [item.model for item in read_run(folder).records] == kept
+        assert sorted(path.name for path in folder.iterdir()) == [RECORDS_FILE, RUN_FILE]
+
+
+@pytest.mark.parametrize("path", ["typo", "", "a file", "empty run", "only/20200101T000000Z-abcdef"])
+def test_there_is_nothing_at_a_path(tmp_path: Path, path: str) -> None:
+    (tmp_path / "a file").touch()
+    without = [tmp_path / "empty run", tmp_path / "only" / "20200101T000000Z-abcdef"]
+    for folder in without:  # as earlier versions left them
+        folder.mkdir(parents=True)
+        (folder / RUN_FILE).write_text('{"format_version": 1}')
+        (folder / RECORDS_FILE).touch()
+    before = sorted(tmp_path.rglob("*"))
+    words = "that has a record: 1 ended before" if (tmp_path / path) in without else "there is no (folder|run)"
+    for read in (runs_at, last_run):
+        with pytest.raises(StoreError, match=words):
+            read(tmp_path / path)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_runs_without_records_are_passed_over(tmp_path: Path) -> None:
+    folder = begun(Store(tmp_path), "unet")
+    later = tmp_path / "29990101T000000Z-abcdef"
+    later.mkdir()
+    (later / RUN_FILE).write_text('{"format_version": 1, "started": "2999-01-01"}')
+    assert last_run(tmp_path).folder == last_run(folder).folder == folder
+    assert [run.folder for run in runs_at(tmp_path)] == [folder]
 
 
 def test_a_run_takes_each_of_its_cells_once(tmp_path: Path) -> None:
@@ -167,6 +272,7 @@ def test_a_run_file_that_cannot_be_read(tmp_path: Path, text: str, words: str) -
 
 def test_a_record_of_a_newer_format(tmp_path: Path) -> None:
     with Store(tmp_path).begin(INFO) as run:
+        run.append(record(run))
         lines(run).write_text(to_line(record(run, format_version=FORMAT_VERSION + 1)) + "\n")
     with pytest.raises(StoreError, match="newer harness"):
         Store(tmp_path).records()
@@ -174,11 +280,16 @@ def test_a_record_of_a_newer_format(tmp_path: Path) -> None:
 
 def test_what_is_no_run_is_left_alone(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.begin(INFO).close()
     (tmp_path / "README.md").write_text("kept")
     (tmp_path / "empty").mkdir()
     (tmp_path / ".20250101T000000Z-000000").mkdir()  # begun, and killed before it appeared
     (tmp_path / ".20250101T000000Z-000000" / RUN_FILE).write_text("{")
+    for name, content in (("mine", ""), ("20250101T000000Z-000000", "{}\n")):  # a name of ours, and records
+        (tmp_path / name).mkdir()
+        (tmp_path / name / RECORDS_FILE).write_text(content)
+    before = sorted(tmp_path.rglob("*"))
+    folder = begun(store, "unet")
+    assert sorted(path for path in tmp_path.rglob("*") if folder not in (path, *path.parents)) == before
     assert len(store.runs()) == 1
 
 
@@ -209,8 +320,8 @@ def test_a_disk_that_is_full_from_the_start(tmp_path: Path, monkeypatch: pytest.
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "write", full)
-    with pytest.raises(StoreError, match="No space left"):
-        Store(tmp_path).begin(INFO)
+    with pytest.raises(StoreError, match="No space left"), Store(tmp_path).begin(INFO) as run:
+        run.append(record(run))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -248,9 +359,12 @@ import sys, time
 from pathlib import Path
 from harness.record import Record
 from harness.store import RunInfo, Store
-run = Store(Path(sys.argv[1])).begin(RunInfo())
-for index in range(100_000):
-    cell = (f"model {index}", "native", "float32", "portable", "CPU")
+cells = tuple((f"model {index}", "native", "float32", "portable", "CPU") for index in range(100_000))
+run = Store(Path(sys.argv[1])).begin(RunInfo(cells=cells))
+print(run.folder, flush=True)
+if len(sys.argv) > 2:
+    time.sleep(600)
+for index, cell in enumerate(cells):
     run.append(Record(run.name, *cell, "passed", samples=(0.5,) * 500))
     print(index, flush=True)
 """
@@ -262,6 +376,7 @@ def test_killed_while_it_writes(tmp_path: Path) -> None:
         [sys.executable, "-c", textwrap.dedent(WRITER), str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
     assert writer.stdout is not None
+    writer.stdout.readline()
     told = [int(writer.stdout.readline()) for _ in range(50)]
     with pytest.raises(StoreError, match="is being written by another process"):
         Store(tmp_path).resume()
@@ -276,10 +391,29 @@ def test_killed_while_it_writes(tmp_path: Path) -> None:
     assert models == [f"model {index}" for index in range(len(models) - 1)] + ["unet"]
 
 
+def test_killed_before_it_recorded_anything(tmp_path: Path) -> None:
+    """Its folder is removed by the next run, and not while it is still written."""
+    writer = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(WRITER), str(tmp_path), "wait"], stdout=subprocess.PIPE, text=True
+    )
+    assert writer.stdout is not None
+    folder = Path(writer.stdout.readline().strip())
+    (folder / "picture.png").touch()
+    first = begun(Store(tmp_path), "unet")
+    assert sorted(tmp_path.iterdir()) == sorted((folder, first))
+    assert (folder / "picture.png").exists()
+    writer.kill()
+    writer.wait()
+    second = begun(Store(tmp_path), "unet")
+    assert sorted(tmp_path.iterdir()) == sorted((first, second))
+
+
 def test_a_run_is_not_resumed_twice_at_once(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    with store.begin(INFO) as run, pytest.raises(StoreError, match=run.name):
-        store.resume()
+    with store.begin(INFO) as run:
+        run.append(record(run))
+        with pytest.raises(StoreError, match=run.name):
+            store.resume()
     with store.resume() as run, pytest.raises(StoreError, match=run.name):
         store.resume()
 

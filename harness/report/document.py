@@ -7,9 +7,9 @@ from typing import Any
 
 import jinja2
 
+from harness.disk import write_atomically
 from harness.errors import StoreError
 from harness.report.content import NOTE_TITLES, Content, Row
-from harness.store import write_atomically
 
 
 def environment(autoescape: bool) -> jinja2.Environment:
