@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.errors import HarnessError, ModelFileError, UnknownNameError, UsageError
 from harness.tensors import Array
+from harness.tolerance import DEFAULT_TOLERANCE, Tolerance
 
 # Suffix, or form of a folder, of every format that a user may give.
 FORMATS = {
@@ -21,29 +22,6 @@ FORMATS = {
 
 # Those that may have several ways of being called.
 SIGNED = ("tflite", "saved_model")
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """The largest absolute error that passes, by precision; ``source`` says where the bound comes from."""
-
-    absolute: Mapping[str, float]
-    source: str
-
-    def for_precision(self, precision: str) -> float:
-        """The bound for ``float32`` or ``float16``."""
-        if precision not in self.absolute:
-            raise UnknownNameError(
-                "no tolerance for this precision", received=repr(precision), supported=sorted(self.absolute)
-            )
-        return self.absolute[precision]
-
-
-DEFAULT_TOLERANCE = Tolerance(
-    {"float32": 1e-4, "float16": 1e-2},
-    "default for outputs in [0, 1]: float32 sums reordered stay below 1e-4; float16 has 11 bits, "
-    "5e-4 a rounding, which tens of layers add up to below 1e-2",
-)
 
 
 @dataclass(frozen=True)

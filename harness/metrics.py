@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.errors import InputError
+from harness.judging import Judgement, judge
 from harness.tensors import Array, TensorSpec, describe_shape
+from harness.tolerance import Tolerance
 
 Float64Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
@@ -173,10 +175,14 @@ def _scaled(arrays: tuple[Float64Array, ...]) -> tuple[Float64Array, ...]:
 
 @dataclass(frozen=True)
 class OutputComparison:
-    """One output, judged. Metrics are named as in Record; ``reason`` says why it failed, empty if it passed."""
+    """One output, judged. Metrics are named as in Record; ``reason`` says why it failed, empty if it passed.
+
+    ``judgement`` is None where the output could not be compared.
+    """
 
     name: str
     reason: str = ""
+    judgement: Judgement | None = None
     max_abs_error: float | None = None
     mean_abs_error: float | None = None
     relative_error: float | None = None
@@ -189,16 +195,23 @@ class OutputComparison:
         """Whether it is within tolerance."""
         return not self.reason
 
+    @property
+    def excess(self) -> float:
+        """The deviation as a multiple of its bound; infinite where it could not be compared."""
+        if self.judgement is None:
+            return np.inf
+        deviation, bound = self.judgement.deviation, self.judgement.bound
+        return deviation / bound if bound else np.inf if deviation else 0.0
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """Every output of the reference, judged against one bound.
+    """Every output of the reference, judged.
 
     ``unjudged`` names outputs of the candidate that the reference does not have.
     """
 
     outputs: tuple[OutputComparison, ...]
-    tolerance: float
     unjudged: tuple[str, ...] = ()
 
     @property
@@ -208,42 +221,55 @@ class Comparison:
 
     @property
     def worst(self) -> OutputComparison:
-        """The output that could not be compared, or else the one with the greatest absolute error."""
-        return max(self.outputs, key=lambda output: np.inf if output.max_abs_error is None else output.max_abs_error)
+        """The output that failed, or could not be compared, and of several the one farthest beyond its bound."""
+        return max(self.outputs, key=lambda output: (not output.passed, output.excess))
 
     @property
     def reason(self) -> str:
         """Why it failed, output by output; empty if it passed."""
         return "; ".join(output.reason for output in self.outputs if output.reason)
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What could not be told, output by output."""
+        return tuple(
+            f"output {output.name!r}: {remark}"
+            for output in self.outputs
+            if output.judgement is not None
+            for remark in output.judgement.remarks
+        )
+
 
 def compare(
     reference: Mapping[str, Array],
     candidate: Mapping[str, Array],
-    tolerance: float,
+    tolerance: float | Tolerance,
     specs: Mapping[str, TensorSpec] | None = None,
+    precision: str = "float32",
 ) -> Comparison:
     """Judge ``candidate`` against ``reference``, both by the reference's output names.
 
-    ``tolerance`` bounds the maximum absolute error, inclusively; ``specs`` (by the same names) give layouts
-    and image types. An output that is missing, empty, of another shape or not finite fails whatever the
-    tolerance, also where the reference is not finite itself. Raises InputError for a tolerance that is no
-    bound and for a reference without outputs.
+    ``tolerance`` is a case's, of which ``precision`` is taken, or a number: the greatest absolute error, inclusively.
+    ``specs`` (by the same names) give layouts and image types. An output that is missing, empty, of another shape or
+    not finite fails whatever the tolerance, also where the reference is not finite itself. Raises InputError for a
+    tolerance that is no bound and for a reference without outputs.
     """
-    if not (np.isfinite(tolerance) and tolerance >= 0):
-        raise InputError("the tolerance is no bound", received=tolerance, supported="a finite number, 0 or above")
+    if not isinstance(tolerance, Tolerance):
+        tolerance = Tolerance({precision: tolerance}, "given as a number")
     if not reference:
         raise InputError("the reference has no outputs, so that nothing can be compared")
     specs = specs or {}
     outputs = tuple(
-        _compare_output(name, np.asarray(array), candidate.get(name), tolerance, specs.get(name))
+        _compare_output(
+            name, np.asarray(array), candidate.get(name), tolerance.of_output(name), specs.get(name), precision
+        )
         for name, array in reference.items()
     )
-    return Comparison(outputs, tolerance, tuple(name for name in candidate if name not in reference))
+    return Comparison(outputs, tuple(name for name in candidate if name not in reference))
 
 
 def _compare_output(
-    name: str, reference: Array, candidate: Array | None, tolerance: float, spec: TensorSpec | None
+    name: str, reference: Array, candidate: Array | None, tolerance: Tolerance, spec: TensorSpec | None, precision: str
 ) -> OutputComparison:
     if candidate is None:
         return OutputComparison(name, f"output {name!r} is missing")
@@ -251,18 +277,19 @@ def _compare_output(
     obstacle = _obstacle(reference, candidate)
     if obstacle:
         return OutputComparison(name, f"output {name!r} {obstacle}")
-    error = max_absolute_error(reference, candidate)
-    assert error is not None  # finite and not empty, or there was an obstacle
+    layout = spec.layout if spec else None
+    judged = judge(reference, candidate, tolerance, precision, name=name, layout=layout)
     peak = data_range(reference, spec)
     return OutputComparison(
         name=name,
-        reason="" if error <= tolerance else f"output {name!r} is {error:.4g} off, beyond {tolerance:.4g}",
-        max_abs_error=error,
+        reason=f"output {name!r} {judged.reason}" if judged.reason else "",
+        judgement=judged,
+        max_abs_error=max_absolute_error(reference, candidate),
         mean_abs_error=mean_absolute_error(reference, candidate),
         relative_error=relative_error(reference, candidate),
         cosine=cosine_similarity(reference, candidate),
         psnr=psnr(reference, candidate, peak),
-        ssim=ssim(reference, candidate, spec.layout if spec else None, peak),
+        ssim=ssim(reference, candidate, layout, peak),
     )
 
 
