@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,10 +13,10 @@ from harness.suites import PARTS
 
 if TYPE_CHECKING:
     from harness.suites.comparisons import Answer, Level
-    from harness.suites.summary import PartResult, SuiteResult
+    from harness.suites.summary import Case, SuiteResult
+    from harness.suites.tables import SuiteTable
     from harness.suites.workers import Row
 
-_LISTED = 40
 _LISTED_REASONS = 12
 _REASON_CHARACTERS = 200
 
@@ -31,14 +32,17 @@ def suite_coremltools(
         "results/suites"
     ),
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")] = False,
 ) -> None:
     """Run coremltools' own tests on the portable runtime.
 
     Each comparison is repeated at tolerances of ours, and for a runtime that answers zeros and for one
-    that answers with the wrong sign: what these pass is what passing is worth. Exit status 1 if a test
-    fails for which no limitation is known.
+    that answers with the wrong sign: what these pass is what passing is worth. Every test that was run is
+    in one column of the first table. Exit status 1 if a test fails, before it predicts or after, for which no
+    limitation is known, or if a part of the suite cannot be collected.
     """
     from harness.suites.coremltools import run_suite
+    from harness.suites.tables import print_tables
 
     parts = part or list(PARTS)
     if as_json:
@@ -46,7 +50,10 @@ def suite_coremltools(
         typer.echo(json.dumps(result.to_json(), indent=2))
     else:
         result = _run_with_progress(parts, sample or None, seed, jobs, out)
-        _print(result)
+        command = _command(part or (), sample, seed)
+        print_tables(tables(result), command, ("coremltools", "tensorflow", "numpy", "torch"), as_markdown)
+        if not as_markdown:
+            _print_reasons(result)
     if result.unexplained:
         raise typer.Exit(1)
 
@@ -69,54 +76,86 @@ def _run_with_progress(parts: list[str], sample: int | None, seed: int, jobs: in
         return run_suite(parts, sample, seed, jobs, out, show)
 
 
-def _print(result: SuiteResult) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _command(parts: Sequence[str], sample: int, seed: int) -> str:
+    """What has to be typed for the same tests."""
+    return " ".join(
+        ["harness suite coremltools", *(f"--part {part}" for part in parts), f"--sample {sample}", f"--seed {seed}"]
+    )
 
+
+def tables(result: SuiteResult) -> tuple[SuiteTable, ...]:
+    """What became of the tests, what passed, and what failed."""
+    return counts_table(result), passed_table(result), failures_table(result)
+
+
+def counts_table(result: SuiteResult) -> SuiteTable:
+    """Every test that was run in one column, and of the judged ones how many are controls."""
+    from harness.suites.summary import VERDICTS
+    from harness.suites.tables import SuiteTable
+
+    headings = ("part", "modules not collected", "collected", "run", *VERDICTS, "controls")
+    rows = []
+    for part in result.parts:
+        counts = (len(part.not_collected), part.collected, len(part.rows), *map(part.count, VERDICTS))
+        rows.append((part.name, *map(str, counts), str(len(part.controls))))
+    return SuiteTable("Tests", headings, tuple(rows))
+
+
+def passed_table(result: SuiteResult) -> SuiteTable:
+    """Shares of the judged tests that pass at each level, and of the controls for the two wrong answers."""
     from harness.suites.comparisons import LEVELS, LOOSE, TIGHT_FLOAT16, TIGHT_FLOAT32
+    from harness.suites.tables import SuiteTable, percent
 
     names: dict[Level, str] = {
         "own": "own",
         "loose": f"{LOOSE:g}",
         "tight": f"{TIGHT_FLOAT16:g} / {TIGHT_FLOAT32:g}",
     }
-    console = Console()
-    counts = Table("part", "collected", "run", "predicted", "no numbers", "judged", "controls", title="Tests")
-    passed = Table("part", title="Passed, in percent, at the test's own tolerance and at ours (float16 / float32)")
-    answers: tuple[tuple[Answer, str], ...] = (("portable", ""), ("zeros", "zeros "), ("flipped", "sign "))
-    for _, label in answers:
-        for level in LEVELS:
-            passed.add_column(f"{label}{names[level]}", justify="right")
-    for part in result.parts:
-        predicted = part.count("judged", "unjudged")
-        figures = (part.collected, len(part.rows), predicted, part.count("unjudged"), len(part.judged))
-        counts.add_row(part.name, *map(str, figures), str(len(part.controls)))
-        shares = [part.share(answer, level) for answer, _ in answers for level in LEVELS]
-        passed.add_row(part.name, *("-" if share is None else f"{share:.1f}" for share in shares))
-    console.print(counts)
-    console.print(passed)
-    for part in result.parts:
-        _print_failures(part, console)
-    known = set(result.ops)
-    console.print(f"{len(known)} ops in passing tests with values other than zeros.")
+    answers: tuple[tuple[Answer, str], ...] = (("portable", ""), ("zeros", "zeros: "), ("flipped", "wrong sign: "))
+    headings = tuple(f"{label}{names[level]}" for _, label in answers for level in LEVELS)
+    rows = tuple(
+        (part.name, *(percent(part.share(answer, level)) for answer, _ in answers for level in LEVELS))
+        for part in result.parts
+    )
+    title = "Passed of the judged in percent, at the tests' own tolerance and at ours (float16 / float32)"
+    return SuiteTable(title, ("part", *headings), rows)
 
 
-def _print_failures(part: PartResult, console: Any) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
+def failures_table(result: SuiteResult) -> SuiteTable:
+    """Failures by part, kind, op and reason."""
     from harness.suites.summary import grouped
+    from harness.suites.tables import SuiteTable
 
-    for module, reason in part.not_collected.items():
-        console.print(f"{part.name}: {module} was not collected: {reason}", markup=False)
-    for reason, count in part.not_predicted.most_common(_LISTED_REASONS):
-        console.print(f"{part.name}: {count} tests not predicted, {reason[:_REASON_CHARACTERS]}", markup=False)
-    if not part.failures:
-        return
-    table = Table("op", "tests", "reason", "for instance", title=f"{part.name}: failures")
-    for op, _, cases in list(grouped(part.failures))[:_LISTED]:
-        first = cases[0]
-        reason = f"known: {first.limitation.reason}" if first.limitation else first.reason
-        cells = (op, str(len(cases)), reason[:_REASON_CHARACTERS], first.id.rpartition("/")[2])
-        table.add_row(*map(escape, cells))
-    console.print(table)
+    rows = []
+    for part in result.parts:
+        for cases in grouped(part.failures):
+            first = cases[0]
+            when = "predicting" if first.verdict == "judged" else "before predicting"
+            rows.append((part.name, when, first.op, str(len(cases)), _reason(first), first.id.rpartition("/")[2]))
+    headings = ("part", "failed", "op", "tests", "reason", "for instance")
+    return SuiteTable("Failures", headings, tuple(rows), words=len(headings))
+
+
+def _reason(case: Case) -> str:
+    if case.limitation is not None:
+        return f"known: {case.limitation.reason}"
+    return case.reason[:_REASON_CHARACTERS]
+
+
+def _print_reasons(result: SuiteResult) -> None:
+    """Why modules were not collected, and tests were skipped or expected to fail."""
+    from harness.suites.summary import WITH_REASONS
+    from harness.suites.tables import terminal
+
+    console = terminal()
+    for part in result.parts:
+        for module, item in part.not_collected.items():
+            reason = item["reason"][:_REASON_CHARACTERS]
+            console.print(f"{part.name}: {module} was not collected ({item['outcome']}): {reason}", markup=False)
+        for verdict in WITH_REASONS:
+            reasons = part.reasons(verdict).most_common()
+            for reason, count in reasons[:_LISTED_REASONS]:
+                console.print(f"{part.name}: {count} {verdict}: {reason[:_REASON_CHARACTERS]}", markup=False)
+            if left := sum(count for _, count in reasons[_LISTED_REASONS:]):
+                console.print(f"{part.name}: {left} {verdict} for other reasons: --json has them", markup=False)
+    console.print(f"{len(result.ops)} ops in passing tests with values other than zeros.")

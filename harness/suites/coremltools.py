@@ -6,11 +6,13 @@ its native module they predict here, which is evidence that does not come from u
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
 import json
 import random
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -39,8 +41,8 @@ def run_suite(
 ) -> SuiteResult:
     """Run ``sample`` randomly chosen tests of each part (all if None) in ``jobs`` processes.
 
-    Rows are appended to ``folder`` as they come; those of an interrupted run with the same seed and the
-    same portable runtime are not computed again. ``progress(part, done, total, row)`` is called after
+    Rows are appended to ``folder`` as they come; those of an interrupted run with the same seed, the same
+    portable runtime and the same packages are not computed again. ``progress(part, done, total, row)`` is called after
     each test, and once before the first with no row.
     Raises UnknownNameError, UsageError, PredictionError or StoreError.
     """
@@ -59,7 +61,7 @@ def _run_part(part: str, sample: int | None, seed: int, jobs: int, folder: Path,
     settings = Settings(root, seed, environment=_ENVIRONMENT)
     collected = _collected(part, settings, folder)
     ids = choose(collected["ids"], sample, seed)
-    path = folder / f"{part}-seed{seed}-{runtime_hash()}.jsonl"
+    path = folder / f"{part}-seed{seed}-{runtime_hash()}-{environment_hash()}.jsonl"
     chosen = set(ids)
     rows = {row["id"]: row for row in _read(path) if row["id"] in chosen}
     progress(part, len(rows), len(ids), None)
@@ -97,11 +99,17 @@ def runtime_hash() -> str:
     return digest.hexdigest()[:12]
 
 
+@functools.cache
+def environment_hash() -> str:
+    """Short hash of Python and every package that is installed: another TensorFlow or numpy fails in other tests."""
+    installed = {f"{item.name}=={item.version}" for item in importlib.metadata.distributions()}
+    return hashlib.sha256("\n".join([sys.version, *sorted(installed)]).encode()).hexdigest()[:8]
+
+
 def _collected(part: str, settings: Settings, folder: Path) -> Row:
-    """From the folder where it stands for this version of coremltools and our plugin, else from pytest."""
-    version = importlib.metadata.version("coremltools")
+    """From the folder where it stands for what is installed and our plugin, else from pytest."""
     plugin = hashlib.sha256(Path(__file__).with_name("plugin.py").read_bytes()).hexdigest()[:8]
-    path = folder / f"{part}-collected-{version}-{plugin}.json"
+    path = folder / f"{part}-collected-{environment_hash()}-{plugin}.json"
     if not path.exists():
         found = collect([_package() / path for path in PARTS[part]], settings)
         partial = path.with_suffix(".partial")

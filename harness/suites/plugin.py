@@ -17,7 +17,9 @@ import platform
 import random
 import re
 import sys
+import traceback
 import types
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Collection, Generator, Iterator, Sequence
@@ -27,11 +29,15 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from harness.runtimes import portable
 from harness.runtimes.portable import stand_in
 from harness.suites.recording import Recording, RecordingProxy, wrap_checks
 
+# What plays Core ML. An error that passes through it is not of coremltools.
+_OURS = Path(portable.__path__[0])
 _TRACE_CHARACTERS = 3000
 _REASON_CHARACTERS = 600
+_NOT_INSTALLED = ", which is not installed here"
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -59,7 +65,7 @@ class _Absent(types.ModuleType):
 
     def _used(self) -> _Absent:
         if not _Absent.collecting:
-            pytest.skip(f"uses {self.__name__}, which is not installed")
+            pytest.skip(f"uses {self.__name__}{_NOT_INSTALLED}")
         return self
 
 
@@ -163,15 +169,27 @@ class _Collecting:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.not_collected: dict[str, str] = {}
+        self.ids: list[str] | None = None
+        self.not_collected: dict[str, dict[str, str]] = {}
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if not report.passed:
-            self.not_collected[report.nodeid] = _reason(report)
+            self.not_collected[report.nodeid] = {"outcome": outcome_of([report]), "reason": _reason(report)}
+
+    def pytest_warning_recorded(self, warning_message: warnings.WarningMessage, nodeid: str) -> None:
+        """pytest passes over a class that it cannot make an instance of, and only warns."""
+        if issubclass(warning_message.category, pytest.PytestCollectionWarning):
+            reason = str(warning_message.message)
+            where = nodeid or warning_message.filename
+            self.not_collected[f"{where}: {reason[:80]}"] = {"outcome": "failed", "reason": reason}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        ids = list(stable_ids([item.nodeid for item in session.items]))
-        self.path.write_text(json.dumps({"ids": ids, "not_collected": self.not_collected}))
+        self.ids = list(stable_ids([item.nodeid for item in session.items]))
+
+    def pytest_sessionfinish(self) -> None:
+        """Here, for pytest tells the warnings of collection after its end; nothing if it was given no such file."""
+        if self.ids is not None:
+            self.path.write_text(json.dumps({"ids": self.ids, "not_collected": self.not_collected}))
 
 
 class _Recording:
@@ -182,6 +200,7 @@ class _Recording:
         self.file = path.open("a", encoding="utf-8")
         self.seed = seed
         self.reports: list[pytest.TestReport] = []
+        self.is_ours = False
         self.ids: dict[str, str] = {}
 
     @pytest.hookimpl(tryfirst=True)
@@ -193,6 +212,7 @@ class _Recording:
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self._write({"started": self.ids[nodeid]})
         self.reports = []
+        self.is_ours = False
         RecordingProxy.current = Recording()
         seed = zlib.crc32(f"{self.seed} {self.ids[nodeid]}".encode())
         random.seed(seed)
@@ -200,14 +220,22 @@ class _Recording:
         if "tensorflow" in sys.modules:
             sys.modules["tensorflow"].random.set_seed(seed)
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, Any]:
+        report = yield
+        if report.failed and call.excinfo is not None:
+            self.is_ours = self.is_ours or is_raised_in(call.excinfo.value, _OURS)
+        return report
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.reports.append(report)
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
-        ends = [report for report in self.reports if not report.passed]
-        row: dict[str, Any] = {"id": self.ids[nodeid], "outcome": ends[0].outcome if ends else "passed"}
+        row: dict[str, Any] = {"id": self.ids[nodeid], "outcome": outcome_of(self.reports), "is_ours": self.is_ours}
+        ends = [report for report in self.reports if not report.passed or hasattr(report, "wasxfail")]
         if ends:
-            row |= {"reason": _reason(ends[0]), "trace": ends[0].longreprtext[-_TRACE_CHARACTERS:]}
+            end = next((report for report in ends if report.failed), ends[0])
+            row |= {"reason": _reason(end), "trace": end.longreprtext[-_TRACE_CHARACTERS:]}
         row["seconds"] = round(sum(report.duration for report in self.reports), 3)
         self._write(row | RecordingProxy.current.to_row())
         RecordingProxy.current = Recording()
@@ -229,10 +257,39 @@ def stable_ids(node_ids: Sequence[str]) -> Iterator[str]:
         yield plain if seen[plain] == 1 else f"{plain}#{seen[plain]}"
 
 
+def outcome_of(reports: Sequence[pytest.CollectReport | pytest.TestReport]) -> str:
+    """What became of a test, from what pytest reports of its setup, call and teardown.
+
+    ``failed`` wherever it failed, also after it was skipped; ``xfailed`` or ``xpassed`` where the test is marked as
+    one that fails; ``absent``: skipped by this plugin, for a library is missing; ``skipped``: by the test or pytest.
+    """
+    if any(report.failed for report in reports):
+        return "failed"
+    for report in reports:
+        if hasattr(report, "wasxfail"):
+            return "xfailed" if report.skipped else "xpassed"
+        if report.skipped:
+            return "absent" if _reason(report).endswith(_NOT_INSTALLED) else "skipped"
+    return "passed"
+
+
+def is_raised_in(error: BaseException, folder: Path) -> bool:
+    """Whether an error, or one that it was raised from or after, passed through the source in ``folder``."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        frames = traceback.walk_tb(link.__traceback__)
+        if any(folder in Path(frame.f_code.co_filename).parents for frame, _ in frames):
+            return True
+        link = link.__cause__ or link.__context__
+    return False
+
+
 def _reason(report: pytest.CollectReport | pytest.TestReport) -> str:
     """One line: why a test or module failed, or was skipped."""
     if hasattr(report, "wasxfail"):
-        return f"expected to fail: {report.wasxfail}"
+        return f"{'passed, ' if report.passed else ''}expected to fail: {report.wasxfail}"
     if isinstance(report.longrepr, tuple):
         return str(report.longrepr[2]).removeprefix("Skipped: ")
     crash = getattr(report.longrepr, "reprcrash", None)

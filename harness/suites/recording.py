@@ -78,8 +78,8 @@ class RecordingProxy(MLModelProxy):
         recording = RecordingProxy.current
         try:
             super().__init__(path, compute_unit, function_name, hints, asset)
-        except RuntimeError as error:
-            recording.load_errors.append(str(error))
+        except Exception as error:  # coremltools makes a warning of a RuntimeError; others are slips of ours
+            recording.load_errors.append(str(error) or type(error).__name__)
             raise
         recording.loads += 1
         recording.other_kinds += self.program is None
@@ -94,8 +94,8 @@ class RecordingProxy(MLModelProxy):
             note_program(recording, self.program)
         try:
             outputs = super().predict(inputs, state)
-        except RuntimeError as error:
-            recording.errors.append(str(error))
+        except Exception as error:
+            recording.errors.append(str(error) or type(error).__name__)
             raise
         recording.predictions += [value for value in outputs.values() if isinstance(value, np.ndarray)]
         return outputs

@@ -1,4 +1,4 @@
-"""Counts over a suite's rows: how much passed, at which tolerance, and what that is worth."""
+"""Counts over a suite's rows: what became of every test, how much passed at which tolerance, and what that is worth."""
 
 from __future__ import annotations
 
@@ -13,14 +13,36 @@ from harness.limitations import Limitation, limitations
 from harness.suites.comparisons import ANSWERS, LEVELS, Answer, Level
 from harness.suites.workers import Row
 
-Verdict = Literal["not predicted", "unjudged", "judged"]
+# What became of a test that was run; each has exactly one, so that no test leaves the figures.
+#
+# skipped: by coremltools or pytest. library missing: skipped by us, for it uses a library that is not installed.
+# expected to fail: by coremltools; also where it passed. no prediction: it passed and asked no model to predict.
+# failed before predicting: no model was asked to predict, and the error is none of the portable runtime's. no numbers:
+# it passed, predicted and compared no numbers (shapes, statistics, messages). judged: it compared predicted numbers,
+# or failed while or after it predicted.
+Verdict = Literal[
+    "skipped", "library missing", "expected to fail", "no prediction", "failed before predicting", "no numbers",
+    "judged",
+]  # fmt: skip
+VERDICTS: tuple[Verdict, ...] = (
+    "skipped", "library missing", "expected to fail", "no prediction", "failed before predicting", "no numbers",
+    "judged",
+)  # fmt: skip
+WITH_REASONS = VERDICTS[:3]
+_BEFORE: Verdict = "failed before predicting"
+
+_OF_OUTCOMES: Mapping[str, Verdict] = {
+    "skipped": "skipped", "absent": "library missing", "xfailed": "expected to fail", "xpassed": "expected to fail",
+    "not run": _BEFORE, "not collected": _BEFORE, "crashed": "judged",
+}  # fmt: skip
 
 LIMITATIONS_OF = "suites.coremltools"
+_RAISES = " raises "
 
 
 @dataclass(frozen=True)
 class Case:
-    """One test and what became of it."""
+    """One test and what became of it; or a module that could not be collected."""
 
     row: Row
 
@@ -31,18 +53,19 @@ class Case:
 
     @cached_property
     def verdict(self) -> Verdict:
-        """``not predicted``: skipped or expected to fail, or no ML Program was asked to predict. ``unjudged``:
-        it passed and compared no numbers with a prediction (shapes, statistics, messages)."""
-        if self.row["outcome"] == "crashed":
-            return "judged"
-        if self.row["outcome"] != "skipped" and (self.row["load_errors"] or self.row["calls"]):
-            return "unjudged" if self.passed("portable", "own") and not self.row["comparisons"] else "judged"
-        return "not predicted"
+        """See VERDICTS."""
+        if known := _OF_OUTCOMES.get(self.row["outcome"]):
+            return known
+        passed = self.row["outcome"] == "passed"
+        if not (self.row["calls"] or self.row["load_errors"] or self.row["is_ours"]):
+            return "no prediction" if passed else _BEFORE
+        return "no numbers" if self.passed("portable", "own") and not self.row["comparisons"] else "judged"
 
     @cached_property
     def failed(self) -> bool:
-        """Failed in what concerns the runtime: by its own checks, or at 1e-2."""
-        return self.verdict == "judged" and not (self.passed("portable", "own") and self.passed("portable", "loose"))
+        """Failed before it predicted, or in what concerns the runtime: by its own checks, or at 1e-2."""
+        passed = self.passed("portable", "own") and self.passed("portable", "loose")
+        return self.verdict == _BEFORE or (self.verdict == "judged" and not passed)
 
     @property
     def is_control(self) -> bool:
@@ -78,7 +101,7 @@ class Case:
         """The op that an error names, else those of the program (without casts), else the test."""
         words = self.reason.split()
         if "op" in words[:-1]:
-            return words[words.index("op") + 1]
+            return words[words.index("op") + 1].strip("'\":,")
         ops = [op for op in self.row.get("ops", ()) if op != "cast"] or self.row.get("ops", ())
         return " ".join(ops) if 0 < len(ops) <= 3 else self.test
 
@@ -89,22 +112,25 @@ class Case:
 
     @cached_property
     def limitation(self) -> Limitation | None:
-        """The known one that explains the failure. An inexact result is one that passes at 1e-2."""
+        """The known one that explains the failure: its ``what`` is a pattern of the test's id, and of the error after
+        `` raises ``. An inexact result is one that passes at 1e-2; another one must name the error."""
         for item in limitations(LIMITATIONS_OF):
+            test, _, error = item.what.partition(_RAISES)
             if item.kind == "inexact" and not self.passed("portable", "loose"):
                 continue
-            if fnmatch.fnmatchcase(self.id, f"*{item.what}"):
+            if fnmatch.fnmatchcase(self.id, f"*{test}") and fnmatch.fnmatchcase(self.reason, f"*{error}*"):
                 return item
         return None
 
 
 @dataclass(frozen=True)
 class PartResult:
-    """All of one part that was run. ``collected`` counts everything the part holds."""
+    """All of one part that was run. ``collected`` counts everything the part holds; ``not_collected`` are modules and
+    classes, with an outcome and a reason, of which nobody knows how many tests they hold."""
 
     name: str
     collected: int
-    not_collected: Mapping[str, str]
+    not_collected: Mapping[str, Mapping[str, str]]
     rows: tuple[Row, ...]
 
     @cached_property
@@ -118,7 +144,7 @@ class PartResult:
 
     @property
     def judged(self) -> tuple[Case, ...]:
-        """Those whose predictions were compared with numbers, or failed before."""
+        """Those whose predictions were compared with numbers, or that failed while or after they predicted."""
         return tuple(case for case in self.cases if case.verdict == "judged")
 
     @property
@@ -131,16 +157,21 @@ class PartResult:
         cases = self.judged if answer == "portable" else self.controls
         return 100 * sum(case.passed(answer, level) for case in cases) / len(cases) if cases else None
 
-    @property
-    def not_predicted(self) -> Counter[str]:
-        """Why tests ended before a prediction: reasons of those that were skipped or failed without one."""
-        ended = (case.row for case in self.cases if case.verdict == "not predicted")
-        return Counter(f"{row['outcome']}: {row['reason']}" for row in ended if row["outcome"] != "passed")
+    def reasons(self, verdict: Verdict) -> Counter[str]:
+        """Why tests were skipped or expected to fail."""
+        return Counter(str(case.row.get("reason", "")) for case in self.cases if case.verdict == verdict)
 
     @property
     def failures(self) -> tuple[Case, ...]:
-        """Cases that fail, by op and reason."""
-        return tuple(sorted((case for case in self.cases if case.failed), key=lambda case: (case.op, case.reason)))
+        """Cases that fail, by verdict, op and reason; those that are judged, and those that failed before they
+        predicted, with the modules that could not be collected."""
+        lost = (
+            Case({"id": name, "outcome": "not collected", "reason": item["reason"]})
+            for name, item in self.not_collected.items()
+            if item["outcome"] == "failed"
+        )
+        failed = [*lost, *(case for case in self.cases if case.failed)]
+        return tuple(sorted(failed, key=lambda case: (case.verdict, case.op, case.reason)))
 
     @property
     def ops(self) -> tuple[str, ...]:
@@ -153,18 +184,17 @@ class PartResult:
         return {
             "part": self.name,
             "collected": self.collected,
-            "not_collected": dict(self.not_collected),
+            "not_collected": {name: dict(item) for name, item in self.not_collected.items()},
             "run": len(self.rows),
-            "predicted": self.count("judged", "unjudged"),
-            "unjudged": self.count("unjudged"),
-            "judged": self.count("judged"),
+            "verdicts": {verdict: self.count(verdict) for verdict in VERDICTS},
+            "reasons": {verdict: dict(self.reasons(verdict).most_common()) for verdict in WITH_REASONS},
             "controls": len(self.controls),
             "passed_percent": {answer: {level: self.share(answer, level) for level in LEVELS} for answer in ANSWERS},
-            "not_predicted": dict(self.not_predicted.most_common()),
             "ops": list(self.ops),
             "failures": [
                 {
                     "id": case.id,
+                    "verdict": case.verdict,
                     "op": case.op,
                     "reason": case.reason,
                     "limitation": case.limitation.reason if case.limitation else None,
@@ -199,15 +229,13 @@ class SuiteResult:
         }
 
 
-def grouped(cases: tuple[Case, ...]) -> Iterator[tuple[str, str, list[Case]]]:
-    """Failures by op and the limitation or beginning of their reason, the most frequent first."""
-    groups: dict[tuple[str, str], list[Case]] = {}
+def grouped(cases: tuple[Case, ...]) -> Iterator[list[Case]]:
+    """Failures by verdict, op and the limitation or beginning of their reason, the most frequent first."""
+    groups: dict[tuple[str, str, str], list[Case]] = {}
     for case in cases:
         kind = case.limitation.what if case.limitation else _kind(case.reason)
-        groups.setdefault((case.op, kind), []).append(case)
-    sizes = Counter({key: len(members) for key, members in groups.items()})
-    for (op, kind), _ in sizes.most_common():
-        yield op, kind, groups[op, kind]
+        groups.setdefault((case.verdict, case.op, kind), []).append(case)
+    yield from sorted(groups.values(), key=len, reverse=True)
 
 
 def _kind(reason: str) -> str:

@@ -49,7 +49,10 @@ class Settings:
 
 
 def collect(paths: Sequence[Path], settings: Settings) -> Row:
-    """``ids`` of all tests, and ``not_collected`` with reasons by id; raises PredictionError."""
+    """``ids`` of all tests, and ``not_collected``: outcomes and reasons of modules and classes by id.
+
+    Raises PredictionError, also where there is no test at all: a suite without tests proves nothing.
+    """
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "collected.json"
         result = subprocess.run(
@@ -68,11 +71,22 @@ def collect(paths: Sequence[Path], settings: Settings) -> Row:
                 remedy="Install the extra `suites`",
             )
         collected: Row = json.loads(target.read_text())
-        return collected
+    if not collected["ids"]:
+        reasons = [f"{name}: {item['reason']}" for name, item in collected["not_collected"].items()]
+        raise PredictionError(
+            f"pytest collected no test in {', '.join(map(str, paths))}",
+            received="; ".join(reasons)[:_OUTPUT_CHARACTERS] or "modules without tests",
+            remedy="Install the extra `suites`",
+        )
+    return collected
 
 
 def run_tests(ids: Sequence[str], jobs: int, settings: Settings) -> Iterator[Row]:
-    """A row for each id, as results come, from ``jobs`` processes at a time."""
+    """A row for each id, as results come, from ``jobs`` processes at a time.
+
+    ``outcome`` is what plugin.outcome_of says; "crashed" of a test that ended its process or did not end; "not run"
+    of one that pytest did not begin.
+    """
     size = min(settings.tests_per_process, max(1, -(-len(ids) // jobs)))
     waiting = deque(list(ids[start : start + size]) for start in range(0, len(ids), size))
     with tempfile.TemporaryDirectory() as folder:
@@ -133,9 +147,7 @@ class _Worker:
                 yield self._lost(f"the process ended with code {code}: {self._tail()}")
             elif not self._progressed:
                 # Collection failed, or pytest does not know the ids any more.
-                reason = f"pytest did not run it: {self._tail()}"
-                yield from [_row(test, "crashed", reason) for test in self.left]
-                self.left = []
+                yield from self._not_run(f"pytest did not run it: {self._tail()}")
             return
         limit = self._settings.start_seconds if self._started is None else self._settings.test_seconds
         if time.monotonic() - self._moved > limit:
@@ -144,9 +156,8 @@ class _Worker:
             self.ended = True
             if self._started is not None:
                 yield self._lost(f"no end after {limit:.0f} s")
-            else:
-                yield from [_row(test, "crashed", f"pytest had not begun after {limit:.0f} s") for test in self.left]
-                self.left = []
+            elif not self._progressed:
+                yield from self._not_run(f"pytest had not begun after {limit:.0f} s")
 
     def stop(self) -> None:
         """End the process."""
@@ -172,6 +183,10 @@ class _Worker:
         assert self._started is not None
         self.left.remove(self._started)
         return _row(self._started, "crashed", reason)
+
+    def _not_run(self, reason: str) -> Iterator[Row]:
+        left, self.left = self.left, []
+        yield from (_row(test, "not run", reason) for test in left)
 
     def _tail(self) -> str:
         return self._output.read_text(errors="replace")[-_OUTPUT_CHARACTERS:].strip()

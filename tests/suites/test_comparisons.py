@@ -56,6 +56,27 @@ def test_tolerance_depends_on_precision() -> None:
     assert passed(VALUES + 1e-3, VALUES, "float16", 1e-5)["portable"] == [False, True, True]
 
 
+@pytest.mark.parametrize(
+    ("actual", "expected", "precision", "agrees"),
+    [
+        ([np.inf, 2], [1.9e6, 2], "float16", True),
+        ([np.inf, -np.inf], [65520, -1e9], "float16", True),
+        ([1.9e6, 2], [1.9e6, 2], "float16", True),  # kept in float32 behind the program
+        ([-np.inf, 2], [1.9e6, 2], "float16", False),
+        ([np.inf, 2], [65504, 2], "float16", False),
+        ([np.inf, 3], [1.9e6, 2], "float16", False),
+        ([np.nan, 2], [1.9e6, 2], "float16", False),
+        ([0, 2], [1.9e6, 2], "float16", False),
+        ([np.inf, 2], [1.9e6, 2], "float32", False),
+        ([np.inf, 2, 2], [1.9e6, 2], "float16", False),
+    ],
+)
+def test_beyond_float16_is_infinite(actual: list[float], expected: list[float], precision: str, agrees: bool) -> None:
+    own, loose, tight = passed(np.array(actual), np.array(expected), precision, 0.05)["portable"]
+    assert (loose, tight) == (agrees, agrees)
+    assert own == (agrees and np.isfinite(actual).all())  # a test's own check stays what it is
+
+
 def test_of_booleans_the_wrong_sign_is_the_opposite() -> None:
     values = np.array([True, False])
     assert passed(values, values, "float32", 0.0) == {

@@ -25,8 +25,8 @@ def row(test: str, passes: bool) -> Row:
         "worst": 0.0 if passes else 1.0,
     }
     return {
-        "id": test, "outcome": "passed" if passes else "failed", "reason": "not equal", "load_errors": [],
-        "errors": [], "calls": 1, "ops": ["relu"], "comparisons": [comparison],
+        "id": test, "outcome": "passed" if passes else "failed", "reason": "not equal", "is_ours": False,
+        "load_errors": [], "errors": [], "calls": 1, "ops": ["relu"], "comparisons": [comparison],
     }  # fmt: skip
 
 
@@ -37,11 +37,12 @@ class Runs:
         self.collections = 0
         self.asked: list[str] = []
         self.failing: set[str] = set()
+        self.not_collected = {"coremltools/test_z.py": {"outcome": "skipped", "reason": "needs a phone"}}
         self.stop_after: int | None = None
 
     def collect(self, paths: Sequence[Path], settings: Settings) -> Row:
         self.collections += 1
-        return {"ids": IDS, "not_collected": {"coremltools/test_z.py": "needs torch"}}
+        return {"ids": IDS, "not_collected": self.not_collected}
 
     def run_tests(self, ids: Sequence[str], jobs: int, settings: Settings) -> Iterator[Row]:
         for count, test in enumerate(ids):
@@ -90,11 +91,14 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, runs: Runs) -> None:
     assert len(runs.asked) == 8
 
 
-def test_results_of_another_runtime_are_not_reused(tmp_path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("changed", "collections"), [("runtime_hash", 1), ("environment_hash", 2)])
+def test_results_of_another_runtime_are_not_reused(
+    tmp_path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch, changed: str, collections: int
+) -> None:
     run(tmp_path, 3)
-    monkeypatch.setattr(suite, "runtime_hash", lambda: "another")
+    monkeypatch.setattr(suite, changed, lambda: "another")
     run(tmp_path, 3)
-    assert len(runs.asked) == 6
+    assert (len(runs.asked), runs.collections) == (6, collections)
 
 
 @pytest.mark.parametrize(
@@ -134,8 +138,8 @@ def called(tmp_path: Path, *arguments: str) -> Any:
 def test_command(tmp_path: Path, runs: Runs) -> None:
     result = called(tmp_path, "--sample", "0")
     assert result.exit_code == 0, result.output
-    assert "100.0" in result.stdout
-    assert "test_z.py was not collected: needs torch" in result.stdout
+    assert "100" in result.stdout
+    assert "test_z.py was not collected (skipped): needs a phone" in result.stdout
     assert "0 ops" not in result.stdout
 
 
@@ -153,7 +157,7 @@ def test_command_in_json(tmp_path: Path, runs: Runs) -> None:
     result = called(tmp_path, "--json", "--sample", "0")
     assert result.exit_code == 1
     (part,) = json.loads(result.stdout)["parts"]
-    assert (part["collected"], part["run"], part["predicted"], part["judged"]) == (20, 20, 20, 20)
+    assert (part["collected"], part["run"], part["verdicts"]["judged"]) == (20, 20, 20)
     assert part["passed_percent"]["portable"] == {"own": 90.0, "loose": 90.0, "tight": 90.0}
     assert part["passed_percent"]["zeros"]["tight"] == 0.0
     assert [failure["id"] for failure in part["failures"]] == IDS[:2]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from harness.suites.summary import Case
+from harness.errors import PredictionError
+from harness.suites.summary import VERDICTS, Case, PartResult
 from harness.suites.workers import Settings, collect, function_of, run_tests
 
 SUITE = '''
@@ -114,6 +116,59 @@ def test_known():
     assert not predict().any()
 
 
+@pytest.mark.xfail(reason="a defect that is none here")
+def test_known_that_passes():
+    np.testing.assert_array_equal(predict(), [[2, 1, 4]])
+
+
+@pytest.mark.xfail(reason="a defect that is none here", strict=True)
+def test_known_strictly_that_passes():
+    pass
+
+
+@pytest.mark.skipif(True, reason="not for this one")
+def test_skipped():
+    predict()
+
+
+def test_conversion_fails():
+    ct.convert(object(), convert_to="mlprogram")
+
+
+def test_conversion_is_expected_to_fail():
+    pytest.xfail("a known gap")
+
+
+@pytest.fixture
+def broken_setup():
+    raise ValueError("no setup")
+
+
+def test_setup_fails(broken_setup):
+    predict()
+
+
+@pytest.fixture
+def broken_teardown():
+    yield
+    raise ValueError("no teardown")
+
+
+def test_skipped_teardown_fails(broken_teardown):
+    pytest.skip("no need")
+
+
+def test_teardown_fails(broken_teardown):
+    np.testing.assert_array_equal(predict(), [[2, 1, 4]])
+
+
+def test_runtime_slips(monkeypatch):
+    from harness.runtimes.portable.stand_in import model
+
+    monkeypatch.setattr(model.portable, "load", lambda *a, **k: {}["slip"])
+    predict()
+
+
 def test_random():
     assert False, f"{np.random.rand():.16f}".rstrip("0") + " drawn"
 '''  # fmt: skip
@@ -124,6 +179,10 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     root = tmp_path_factory.mktemp("suite")
     (root / "test_made_up.py").write_text(SUITE)
     (root / "test_broken.py").write_text("import no_such_library\n")
+    (root / "test_needless.py").write_text("import pytest\npytest.skip('needs a phone', allow_module_level=True)\n")
+    (root / "test_passed_over.py").write_text(
+        "class TestIt:\n    def __init__(self): pass\n    def test_it(self): pass\n"
+    )
     return Settings(root, seed=3, test_seconds=6.0)
 
 
@@ -140,33 +199,65 @@ def cases(settings: Settings, collected: dict[str, Any]) -> Iterator[dict[str, C
 
 
 def test_collection(collected: dict[str, Any]) -> None:
-    assert list(collected["not_collected"]) == ["test_broken.py"]
-    assert "no_such_library" in collected["not_collected"]["test_broken.py"]
+    names = list(collected["not_collected"])
+    assert names[:2] == ["test_broken.py", "test_needless.py"]
+    assert collected["not_collected"]["test_needless.py"] == {"outcome": "skipped", "reason": "needs a phone"}
+    assert len(names) == 3
+    assert "__init__" in names[2]
+    assert collected["not_collected"]["test_broken.py"]["outcome"] == "failed"
+    assert "no_such_library" in collected["not_collected"]["test_broken.py"]["reason"]
     objects = [test.partition("::")[2] for test in collected["ids"] if "test_object" in test]
     assert objects == [
         "test_object[one]", "test_object[other]", "test_object[<lambda>0]", "test_object[<lambda>1]",
     ]  # fmt: skip
 
 
-def test_outcomes(cases: dict[str, Case]) -> None:
-    outcomes = {name: case.row["outcome"] for name, case in cases.items()}
-    verdicts = {name: case.verdict for name, case in cases.items()}
-    assert {name for name, outcome in outcomes.items() if outcome == "crashed"} == {"test_crash", "test_hang"}
-    assert {name for name, outcome in outcomes.items() if outcome == "skipped"} == {
-        "test_known",
-        "test_uses_what_is_not_installed",
-        "test_class_of_what_is_not_installed",
-    }
-    assert {name for name, outcome in outcomes.items() if outcome == "failed"} == {
-        "test_wrong", "test_keywords[2.005]", "test_object[<lambda>1]", "test_neural_network", "test_random",
-        "TestOlder::test_setup[4]", "TestNewer::test_setup[4]",
-    }  # fmt: skip
-    assert {name for name, verdict in verdicts.items() if verdict == "unjudged"} == {
-        "test_coroutine",
-        "test_compares_with_itself",
-    }
-    assert outcomes["TestNewer::test_setup[3]"] == "passed"
-    assert verdicts["test_known"] == verdicts["test_neural_network"] == verdicts["test_object[one]"] == "not predicted"
+# Of every test of the suite that is not judged, or did not pass: outcome and verdict.
+BECAME = {
+    "test_crash": ("crashed", "judged"),
+    "test_hang": ("crashed", "judged"),
+    "test_skipped": ("skipped", "skipped"),
+    "test_uses_what_is_not_installed": ("absent", "library missing"),
+    "test_class_of_what_is_not_installed": ("absent", "library missing"),
+    "test_known": ("xfailed", "expected to fail"),
+    "test_known_that_passes": ("xpassed", "expected to fail"),
+    "test_conversion_is_expected_to_fail": ("xfailed", "expected to fail"),
+    "test_known_strictly_that_passes": ("failed", "failed before predicting"),
+    "test_conversion_fails": ("failed", "failed before predicting"),
+    "test_setup_fails": ("failed", "failed before predicting"),
+    "test_skipped_teardown_fails": ("failed", "failed before predicting"),
+    "test_teardown_fails": ("failed", "judged"),
+    "test_random": ("failed", "failed before predicting"),
+    "test_object[<lambda>1]": ("failed", "failed before predicting"),
+    "TestOlder::test_setup[4]": ("failed", "failed before predicting"),
+    "TestNewer::test_setup[4]": ("failed", "failed before predicting"),
+    # The portable runtime's: it does not execute a neural network; it raises what is no error of its own.
+    "test_neural_network": ("failed", "judged"),
+    "test_runtime_slips": ("failed", "judged"),
+    "test_wrong": ("failed", "judged"),
+    "test_keywords[2.005]": ("failed", "judged"),
+    "test_coroutine": ("passed", "no numbers"),
+    "test_compares_with_itself": ("passed", "no numbers"),
+    "test_object[one]": ("passed", "no prediction"),
+    "test_object[other]": ("passed", "no prediction"),
+    "test_object[<lambda>0]": ("passed", "no prediction"),
+    "TestOlder::test_setup[3]": ("passed", "no prediction"),
+    "TestNewer::test_setup[3]": ("passed", "no prediction"),
+}
+
+
+def test_what_became_of_each(cases: dict[str, Case]) -> None:
+    became = {name: (case.row["outcome"], case.verdict) for name, case in cases.items()}
+    assert {name: became[name] for name in became if became[name] != ("passed", "judged")} == BECAME
+
+
+def test_what_fails_before_it_predicts_is_a_failure(cases: dict[str, Case]) -> None:
+    result = PartResult("made up", len(cases), {}, tuple(case.row for case in cases.values()))
+    failed = {case.id.removeprefix("test_made_up.py::") for case in result.failures}
+    before = {name for name, (_, verdict) in BECAME.items() if verdict == "failed before predicting"}
+    assert before < failed
+    assert not failed & {name for name, (outcome, _) in BECAME.items() if outcome in ("skipped", "absent", "xfailed")}
+    assert sum(map(result.count, VERDICTS)) == len(cases)
 
 
 @pytest.mark.parametrize(
@@ -208,8 +299,14 @@ def test_what_a_test_draws_depends_on_its_id_and_the_seed_alone(cases: dict[str,
 
 def test_ids_that_are_unknown_are_told(settings: Settings) -> None:
     rows = list(run_tests(["test_made_up.py::test_gone[1]", "test_made_up.py::test_gone[2]"], 1, settings))
-    assert [row["outcome"] for row in rows] == ["crashed", "crashed"]
+    assert [Case(row).verdict for row in rows] == ["failed before predicting"] * 2
     assert "test_gone" in rows[0]["reason"]
+
+
+def test_a_suite_without_tests_is_told(tmp_path: Path) -> None:
+    (tmp_path / "test_broken.py").write_text("import no_such_library\n")
+    with pytest.raises(PredictionError, match=r"collected no test.*no_such_library"):
+        collect([tmp_path], Settings(tmp_path, seed=3))
 
 
 @pytest.mark.parametrize(
