@@ -33,11 +33,12 @@ class Artifact:
     warnings: tuple[str, ...] = ()
 
     def content_hash(self) -> str:
-        """SHA-256 of the artifact's files."""
+        """SHA-256 of the artifact's files, with their places in its folder."""
         digest = hashlib.sha256()
         files = [self.path] if self.path.is_file() else sorted(p for p in self.path.rglob("*") if p.is_file())
         for file in files:
-            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+            place = file.name if file == self.path else file.relative_to(self.path).as_posix()
+            digest.update(place.encode() + b"\0" + file.read_bytes())
         return digest.hexdigest()
 
     @property

@@ -16,6 +16,7 @@ from pathlib import Path
 from harness.disk import write_atomically
 from harness.errors import StoreError
 from harness.ladder import PORTABLE, Ladder, climb, merged, rungs_of
+from harness.plan import file_name
 from harness.runtimes.coreml.features import read_arrays, write_arrays
 from harness.tensors import Array
 
@@ -60,10 +61,10 @@ class Attribution:
         expected: Outputs,
         reference: str,
         conversions: Iterable[tuple[str, str]],
-        tolerance: Callable[[str], float | None],
+        bounds: Callable[[str], Mapping[str, float | None]],
     ) -> tuple[Ladder, ...]:
         """Of every conversion (route and precision) that has a rung. The portable float32 rung is of the route's
-        float32 conversion, whatever the precision."""
+        float32 conversion, whatever the precision; ``bounds`` are the greatest absolute errors that pass, by output."""
         found = []
         for route, precision in conversions:
             rungs, missing = {}, []
@@ -73,10 +74,11 @@ class Attribution:
                     rungs[name] = read_arrays(self._path(route, of, name))
                 if (route, of, name) in self._failed:
                     missing.append((name, self._failed[route, of, name]))
+            within = bounds(precision)
             for output, climbed in climb(expected, rungs, reference).items():
                 if climbed:
                     key = (self._model, route, precision, output)
-                    found.append(Ladder(*key, reference, tolerance(precision), climbed, tuple(missing)))
+                    found.append(Ladder(*key, reference, within[output], climbed, tuple(missing)))
         return tuple(found)
 
     def close(self, ladders: tuple[Ladder, ...] = ()) -> None:
@@ -87,16 +89,12 @@ class Attribution:
             return
         if ladders:
             write_ladders(self._run, merged(read_ladders(self._run), ladders))
-        shutil.rmtree(self._folder / _file_name(self._model), ignore_errors=True)
+        shutil.rmtree(self._folder / file_name(self._model), ignore_errors=True)
         with suppress(OSError):
             self._folder.rmdir()
 
     def _path(self, route: str, precision: str, rung: str) -> Path:
-        return self._folder / _file_name(self._model) / f"{_file_name(f'{route}-{precision}-{rung}')}.npz"
-
-
-def _file_name(text: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in text)
+        return self._folder / file_name(self._model) / f"{file_name(f'{route}-{precision}-{rung}')}.npz"
 
 
 def write_ladders(run: Path, ladders: Iterable[Ladder]) -> None:

@@ -1,4 +1,4 @@
-"""Conversions kept by content: the same model, route, options and versions are converted once.
+"""Conversions kept by content: the same graph or file, route with its code, options and versions are converted once.
 
     <cache folder>/
         3fa9.../          one entry, named by its key
@@ -26,12 +26,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from harness.artifact import Artifact
 from harness.errors import StoreError, UsageError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 ENTRY_FILE = "entry.json"
 DEFAULT_LIMIT = 2 * 1024**3
 FOLDER_VARIABLE = "HARNESS_CACHE_DIR"
@@ -50,8 +50,13 @@ def conversion_key(
     input_shapes: Mapping[str, tuple[int, ...]],
     versions: Mapping[str, str],
     options: Mapping[str, str] | None = None,
+    code: str = "",
 ) -> str:
-    """SHA-256, in hexadecimal, of everything that decides a conversion's result."""
+    """SHA-256, in hexadecimal, of everything that decides a conversion's result.
+
+    ``model_hash`` is of what is converted (the frozen graph with its weights, or the file's bytes), ``code`` of the
+    route's own source.
+    """
     content = {
         "format_version": FORMAT_VERSION,
         "model_hash": model_hash,
@@ -60,6 +65,7 @@ def conversion_key(
         "input_shapes": {name: list(shape) for name, shape in input_shapes.items()},
         "versions": dict(versions),
         "options": dict(options or {}),
+        "code": code,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -198,6 +204,7 @@ class ConversionCache:
             "content_hash": replace(artifact, path=package).content_hash(),
             "artifact": replace(artifact, path=Path(package.name)).to_json(),
         }
+        entry["entry_hash"] = _hash_of(entry)
         (aside / ENTRY_FILE).write_text(json.dumps(entry, indent=1, sort_keys=True), encoding="utf-8")
 
     def _publish(self, aside: Path, key: str) -> Artifact | None:
@@ -312,6 +319,8 @@ def _read_entry(folder: Path) -> Artifact:
     entry = json.loads((folder / ENTRY_FILE).read_text(encoding="utf-8"))
     if entry["format_version"] != FORMAT_VERSION:
         raise ValueError(f"format version {entry['format_version']}")
+    if entry.pop("entry_hash") != _hash_of(entry):
+        raise ValueError("the entry is not what was kept")
     artifact = Artifact.from_json(entry["artifact"])
     if artifact.path.name != str(artifact.path):
         raise ValueError(f"the package {artifact.path} is outside of its entry")
@@ -319,3 +328,7 @@ def _read_entry(folder: Path) -> Artifact:
     if not artifact.path.exists() or artifact.content_hash() != entry["content_hash"]:
         raise ValueError(f"{artifact.path} is not what was kept")
     return artifact
+
+
+def _hash_of(entry: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()

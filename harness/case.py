@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import inspect
+import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -134,6 +136,43 @@ def load_case(path: Path) -> ModelCase:
     if path not in case.files:
         case = replace(case, files=(path, *case.files))
     return case
+
+
+def call_of_case(function: Callable[[], Any], what: str, name: str) -> Any:
+    """What a function of a case returns. Raises ModelFileError with the line where it raised."""
+    try:
+        return function()
+    except HarnessError:
+        raise
+    except Exception as error:  # a user's function may raise anything
+        frames = traceback.extract_tb(error.__traceback__)
+        file = inspect.getsourcefile(function)
+        own = next((frame for frame in reversed(frames) if frame.filename == file), frames[-1])
+        raise ModelFileError(
+            f"{what} of model {name} raised {type(error).__name__}",
+            received=str(error).strip().partition("\n")[0] or "no message",
+            remedy=f"Mend {own.filename}, line {own.lineno}",
+        ) from error
+
+
+def distinct_names(cases: Iterable[ModelCase]) -> tuple[ModelCase, ...]:
+    """Cases with names that tell them apart, each once: files of one stem are called by as much of their path as it
+    takes, beginning with the suffix. A case of a models folder keeps its name."""
+    chosen = list({(case.name, case.argument): case for case in cases}.values())
+    for count in range(1, 1 + max((len(case.source.parts) for case in chosen if case.source), default=0)):
+        counts = Counter(case.name for case in chosen)
+        if max(counts.values()) == 1:
+            break
+        chosen = [_called_by(case, count) if counts[case.name] > 1 else case for case in chosen]
+    return tuple(chosen)
+
+
+def _called_by(case: ModelCase, count: int) -> ModelCase:
+    """A file called by the last parts of its path."""
+    if case.source is None:
+        return case
+    name = "/".join(case.source.parts[-count:])
+    return replace(case, name=name if case.signature is None else f"{name}@{case.signature}")
 
 
 def find_case(name: str, folder: Path, *, trust: bool = False) -> ModelCase:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,15 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from harness.artifact import Artifact
-from harness.case import ModelCase
+from harness.case import ModelCase, call_of_case
 from harness.errors import InputError
-from harness.photographs import image_layout, photograph, read_photograph
+from harness.photographs import SUFFIXES, image_layout, photograph, read_photograph
 from harness.runtimes.base import LoadedModel
-from harness.runtimes.onnxruntime import OnnxRuntime, open_onnx
+from harness.runtimes.onnxruntime import OnnxRuntime, onnx_operators, open_onnx
 from harness.runtimes.tensorflow import FrozenGraph, SourceModel, load_frozen, open_model
-from harness.runtimes.tflite import TFLiteRuntime, open_tflite
+from harness.runtimes.tflite import TFLiteRuntime, has_variables, open_tflite, tflite_operators
 from harness.source import Source, SourceFile
-from harness.tensors import Array, TensorSpec, check_inputs, describe_shape
+from harness.tensors import Array, TensorSpec, as_declared, check_inputs, describe_shape
 
 # Shown to a user's model that comes without inputs, cropped about its centre.
 DEFAULT_PHOTOGRAPH = "astronaut"
@@ -26,7 +27,8 @@ _DEFAULT_SIZE = 256
 
 @dataclass(frozen=True)
 class PreparedModel:
-    """A model ready to be converted, and its inputs; ``input_source`` says where they are from.
+    """A model ready to be converted, and its inputs; ``input_source`` says where they are from, ``cautions`` which
+    were cast to the type that the model declares.
 
     A TensorFlow graph is frozen in the shapes of its inputs; a file of another format is as it is.
     """
@@ -34,11 +36,26 @@ class PreparedModel:
     source: Source
     inputs: dict[str, Array]
     input_source: str
+    cautions: tuple[str, ...] = ()
 
     @property
     def reference_name(self) -> str:
         """The runtime that conversions are compared with."""
         return _REFERENCES[self.source.format]
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether the reference remembers one prediction in the next: variables of a ``.tflite`` file do. Those of
+        TensorFlow graphs were frozen."""
+        return (
+            isinstance(self.source, SourceFile) and self.source.format == "tflite" and has_variables(self.source.path)
+        )
+
+    @property
+    def random_operators(self) -> tuple[str, ...]:
+        """Operators of the model that draw random numbers, as far as their names tell."""
+        found = {name for name in _operators(self.source) if _RANDOM.search(name)}
+        return tuple(sorted(found))
 
     def reference(self) -> LoadedModel:
         """That runtime with the model loaded. Raises ModelFileError."""
@@ -54,6 +71,39 @@ class PreparedModel:
 _REFERENCES = {"tensorflow": "tensorflow", "onnx": "onnxruntime", "tflite": "tflite"}
 
 
+_RANDOM = re.compile(
+    "random|multinomial|bernoulli|truncatednormal|dropout|StatefulUniform|StatefulStandard", re.IGNORECASE
+)
+
+
+# What files of photographs and of arrays begin with.
+_PHOTOGRAPHS, _ARRAYS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"), (b"\x93NUMPY",)
+
+
+def check_files(files: Iterable[Path]) -> None:
+    """Whether the files of inputs are there and of a known kind, before a model is loaded. Raises InputError."""
+    for path in files:
+        if not path.is_file():
+            raise InputError(f"there is no file of inputs at {path}", remedy="Check the path")
+        try:
+            with path.open("rb") as file:
+                start = file.read(8)
+        except OSError as error:
+            raise InputError(f"the inputs in {path} cannot be read", received=error.strerror) from error
+        is_array = path.suffix == ".npy"
+        if not start.startswith(_ARRAYS if is_array else _PHOTOGRAPHS):
+            kind = "a .npy array" if is_array else "a photograph, and has not the suffix of an array"
+            raise InputError(f"{path} is not {kind}", supported=(".npy", *SUFFIXES), remedy="Convert it")
+
+
+def _operators(source: Source) -> set[str]:
+    if isinstance(source, FrozenGraph):
+        functions = [function.node_def for function in source.graph_def.library.function]
+        return {node.op for nodes in (source.graph_def.node, *functions) for node in nodes}
+    assert isinstance(source, SourceFile)
+    return onnx_operators(source.path) if source.format == "onnx" else tflite_operators(source.path)
+
+
 def prepare(case: ModelCase, files: tuple[Path, ...] = ()) -> PreparedModel:
     """Open a model, find its inputs and freeze it in their shapes.
 
@@ -64,17 +114,31 @@ def prepare(case: ModelCase, files: tuple[Path, ...] = ()) -> PreparedModel:
     if files:
         inputs, source = _from_files(model, files), ", ".join(path.name for path in files)
     elif case.inputs is not None:
-        inputs, source = _by_name(model, case.inputs()), "the model's case"
+        inputs, source = _by_name(model, call_of_case(case.inputs, "inputs", case.name)), "the model's case"
     else:
         inputs, source = _from_photograph(model), f"scikit-image's photograph {DEFAULT_PHOTOGRAPH!r}"
     check_inputs(model.inputs, inputs, case.name)
+    inputs, cautions = _as_declared(model, inputs)
     for name, array in inputs.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise InputError(f"input {name!r} of model {case.name} has values that are not finite")
     if isinstance(model, SourceFile):
-        return PreparedModel(model, inputs, source)
+        return PreparedModel(model, inputs, source, cautions)
     graph = model.freeze({name: array.shape for name, array in inputs.items()})
-    return PreparedModel(graph, inputs, source)
+    return PreparedModel(graph, inputs, source, cautions)
+
+
+def _as_declared(
+    model: SourceModel | SourceFile, inputs: Mapping[str, Array]
+) -> tuple[dict[str, Array], tuple[str, ...]]:
+    """Inputs in the types that the model declares, and what was cast. Raises InputError for another kind of numbers."""
+    cast, cautions = {}, []
+    for spec in model.inputs:
+        given = np.asarray(inputs[spec.name])
+        cast[spec.name] = as_declared(given, spec, model.name)
+        if cast[spec.name].dtype != given.dtype:
+            cautions.append(f"input {spec.name!r} was given as {given.dtype} and cast to {cast[spec.name].dtype}")
+    return cast, tuple(cautions)
 
 
 def open_source(case: ModelCase, files: tuple[Path, ...] = ()) -> Source:
@@ -142,7 +206,7 @@ def _read_array(path: Path, spec: TensorSpec) -> Array:
         raise InputError(f"{path} is not a readable .npy array", received=error) from error
     if not np.can_cast(array.dtype, spec.dtype, "same_kind"):
         raise InputError(f"{path} does not fit input {spec.name!r}", received=array.dtype, supported=spec.dtype)
-    return array.astype(spec.dtype)
+    return array
 
 
 def _from_photograph(model: SourceModel | SourceFile) -> dict[str, Array]:

@@ -25,16 +25,19 @@ def inspect(
 ) -> None:
     """Count the operations of a model's conversions, route beside route."""
     from rich.console import Console
+    from rich.text import Text
 
     from harness.case import find_case
     from harness.errors import UnknownNameError
-    from harness.evaluate import default_routes
     from harness.frontends.plugin_files import load_plugin_files
+    from harness.inputs import check_files
     from harness.inspection import inspect_package, inspect_routes
+    from harness.plan import default_routes
     from harness.routes.base import PRECISIONS
 
     if precision not in PRECISIONS:
         raise UnknownNameError(f"there is no precision {precision!r}", supported=PRECISIONS)
+    check_files(inputs or ())
     load_plugin_files(plugin or ())
     if Path(model).suffix == ".mlpackage":
         found = [inspect_package(Path(model))]
@@ -43,7 +46,7 @@ def inspect(
         console = Console(stderr=True)
         with console.status("starting") as status:
             chosen = tuple(route or default_routes())
-            found = inspect_routes(case, chosen, precision, tuple(inputs or ()), status.update)
+            found = inspect_routes(case, chosen, precision, tuple(inputs or ()), lambda what: status.update(Text(what)))
     if as_json:
         import json
 
@@ -56,6 +59,7 @@ def inspect(
 def _print(found: list[Inspection]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console()
     good = [item for item in found if not item.error]
@@ -66,7 +70,7 @@ def _print(found: list[Inspection]) -> None:
         names = sorted({name for item in good for name in item.operations})
         names.sort(key=lambda name: -max(item.operations.get(name, 0) for item in good))
         for name in names:
-            table.add_row(name, *(str(item.operations.get(name, "")) for item in good))
+            table.add_row(Text(name), *(str(item.operations.get(name, "")) for item in good))
         table.add_section()
         table.add_row("all", *(str(item.total) for item in good), style="bold")
         table.add_row("transposes left", *(str(item.transposes) for item in good))
@@ -76,6 +80,6 @@ def _print(found: list[Inspection]) -> None:
         console.print(table)
     for item in found:
         for warning in item.warnings:
-            console.print(f"{item.route}: warning: {warning}", markup=False, highlight=False)
+            console.print(Text(f"{item.route}: warning: {warning}"))
         if item.error:
-            console.print(f"{item.route}: {item.error}", markup=False, highlight=False)
+            console.print(Text(f"{item.route}: {item.error}"))

@@ -268,6 +268,19 @@ def compare(
     return Comparison(outputs, tuple(name for name in candidate if name not in reference))
 
 
+def absolute_bounds(
+    reference: Mapping[str, Array], tolerance: Tolerance, precision: str
+) -> dict[str, float | None]:
+    """The greatest absolute error that passes, by output; None of labels, and where nothing can be compared."""
+    bounds: dict[str, float | None] = {}
+    for name, array in reference.items():
+        bounds[name] = None
+        if not _obstacle(array, array):
+            judged = judge(array, array, tolerance.of_output(name), precision, name=name)
+            bounds[name] = judged.absolute_bound
+    return bounds
+
+
 def _compare_output(
     name: str, reference: Array, candidate: Array | None, tolerance: Tolerance, spec: TensorSpec | None, precision: str
 ) -> OutputComparison:

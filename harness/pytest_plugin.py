@@ -10,20 +10,25 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import pytest
 
 if TYPE_CHECKING:
-    from harness.evaluate import Bench, Cell
+    from harness.bench import Bench, Settings
+    from harness.case import ModelCase
+    from harness.plan import Cell
     from harness.record import Record
     from harness.store import Run
 
-_bench: pytest.StashKey[dict[str, Bench]] = pytest.StashKey()
-_run: pytest.StashKey[Run] = pytest.StashKey()
-
 # Stored in extra_info beside each timing.
-_ACCURACY = ("status", "max_abs_error", "mean_abs_error", "relative_error", "cosine", "psnr", "ssim", "tolerance")
+_ACCURACY = (
+    "status", "judged_as", "deviation", "tolerance", "max_abs_error", "mean_abs_error", "relative_error", "cosine",
+    "psnr", "ssim",
+)  # fmt: skip
+# What became of a cell: a property of its test's report, which reaches the process that counts, whichever ran it.
+_JUDGED, _SKIPPED = "harness: judged", "harness: skipped"
+_NOTHING_JUDGED = 2
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,6 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Times taken beside other tests would mean nothing."""
     if config.getoption("--benchmark") and config.getoption("numprocesses", None):
         raise pytest.UsageError("--benchmark times one cell after the other: leave out -n")
+    config.pluginmanager.register(_Tally(), "harness tally")
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Module | None:
@@ -59,10 +65,42 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = timed
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Close the stored run."""
-    if _run in session.config.stash:
-        session.config.stash[_run].close()
+    if _matrix in session.config.stash:
+        session.config.stash[_matrix].close()
+
+
+class _Tally:
+    """Counts cells that were judged and cells that were skipped: where all were skipped, pytest has not passed."""
+
+    def __init__(self) -> None:
+        self.counts = dict.fromkeys((_JUDGED, _SKIPPED), 0)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there were cells, and none was judged."""
+        return bool(self.counts[_SKIPPED]) and not self.counts[_JUDGED]
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Of every process, if there are several."""
+        for name, _ in report.user_properties if report.when == "call" else ():
+            if name in self.counts:
+                self.counts[name] += 1
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Nothing judged is no success."""
+        if session.exitstatus == pytest.ExitCode.OK and self.is_empty:
+            session.exitstatus = _NOTHING_JUDGED
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Say so."""
+        if self.is_empty:
+            count = self.counts[_SKIPPED]
+            said = f"harness: nothing was judged: all {count} cells were skipped (-rs shows the reasons)"
+            terminalreporter.write_line(said, red=True)
 
 
 def _defines_case(path: Path) -> bool:
@@ -93,15 +131,17 @@ class _ModelModule(pytest.Module):
 
         @pytest.mark.parametrize("cell", cells, ids=ids)
         def test_accuracy(cell: Cell, request: pytest.FixtureRequest) -> None:
-            _skip_unavailable(cell)
-            _judge(_bench_of(request.config, cell).record(cell))
+            _skip_unavailable(cell, request.node)
+            _judge(_matrix_of(request.config).accuracy(cell), request.node)
 
         @pytest.mark.parametrize("cell", cells, ids=ids)
         def test_latency(cell: Cell, request: pytest.FixtureRequest, benchmark: Any) -> None:
             if not request.config.getoption("--benchmark"):
                 pytest.skip("timed with --benchmark only")
-            _skip_unavailable(cell)
-            _time(cell, request.config, benchmark)
+            _skip_unavailable(cell, request.node)
+            record = _matrix_of(request.config).latency(cell, _beside(cell, request.session))
+            _show(record, request.node.callspec.id, benchmark)
+            _judge(record, request.node)
 
         module = ModuleType(self.path.stem)
         module.__file__ = str(self.path)
@@ -109,7 +149,7 @@ class _ModelModule(pytest.Module):
         return module
 
     def _cells(self, case: Any) -> list[Cell]:
-        from harness.evaluate import Plan, cells, default_routes, default_runtimes
+        from harness.plan import Plan, cells, default_routes, default_runtimes
         from harness.routes.base import PRECISIONS
 
         ini = self.config.getini
@@ -124,40 +164,103 @@ class _ModelModule(pytest.Module):
         )
 
 
-def _bench_of(config: pytest.Config, cell: Cell) -> Bench:
-    """One bench for each model; only the last one used is kept, to bound memory."""
-    from harness.cache import ConversionCache
-    from harness.evaluate import Bench
-    from harness.frontends.plugin_files import load_plugin_files
+class _Matrix:
+    """Cells as tests: one model is open at a time, and one that cannot be opened is told once."""
 
-    benches = config.stash.setdefault(_bench, {})
-    if cell.case.name not in benches:
-        benches.clear()
-        run = config.stash[_run].name if _run in config.stash else "pytest"
-        plugin_files = load_plugin_files(config.getini("harness_plugins"))
-        benches[cell.case.name] = Bench(cell.case, ConversionCache(), run=run, plugin_files=plugin_files)
-    return benches[cell.case.name]
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._case: ModelCase | None = None
+        self._bench: Bench | None = None
+        self._timed: dict[tuple[str, ...], Record] = {}
+        self._run: Run | None = None
+
+    def accuracy(self, cell: Cell) -> Record:
+        """The record of a cell that is not timed."""
+        return self._opened(cell).record(cell)
+
+    def latency(self, cell: Cell, beside: list[Cell]) -> Record:
+        """The stored record of a timed cell; ``beside`` are those of its model that are timed in one schedule."""
+        from harness.timing import Schedule
+
+        run = self._begun()
+        bench = self._opened(cell)
+        if cell.key not in self._timed:
+            self._timed |= {record.cell: record for record in bench.records(beside, Schedule())}
+        record = self._timed[cell.key]
+        run.append(record)
+        return record
+
+    def close(self) -> None:
+        """End the stored run."""
+        if self._run is not None:
+            self._run.close()
+
+    def _begun(self) -> Run:
+        from harness.store import RunInfo, Store
+
+        if self._run is None:
+            folder = Path(self._config.rootpath) / self._config.getoption("--harness-results")
+            self._run = Store(folder).begin(RunInfo(command=("pytest", "--benchmark")))
+        return self._run
+
+    def _opened(self, cell: Cell) -> Bench:
+        """The model's bench. Fails once for a model that cannot be opened, and skips its other cells."""
+        from harness.bench import Bench
+        from harness.failures import failure_text
+
+        if self._case is cell.case:
+            if self._bench is None:
+                pytest.skip(f"model {cell.case.name} could not be opened: told in its first test")
+            return self._bench
+        self._case, self._bench = cell.case, None
+        self._timed.clear()
+        try:
+            self._bench = Bench(cell.case, self._settings())
+        except Exception as error:  # a user's builder may raise anything
+            pytest.fail(f"open: {failure_text(error)}", pytrace=False)
+        return self._bench
+
+    def _settings(self) -> Settings:
+        from harness.bench import Settings
+        from harness.cache import ConversionCache
+        from harness.frontends.plugin_files import load_plugin_files
+
+        run = self._run.name if self._run is not None else "pytest"
+        plugin_files = load_plugin_files(self._config.getini("harness_plugins"))
+        return Settings(ConversionCache(), run=run, plugin_files=plugin_files)
 
 
-def _time(cell: Cell, config: pytest.Config, benchmark: Any) -> None:
+_matrix: pytest.StashKey[_Matrix] = pytest.StashKey()
+
+
+def _matrix_of(config: pytest.Config) -> _Matrix:
+    return config.stash.setdefault(_matrix, _Matrix(config))
+
+
+def _beside(cell: Cell, session: pytest.Session) -> list[Cell]:
+    """Cells of the model that are timed in this session and in this process, or the cell alone if it has its own."""
     from harness.runtimes.base import IsolatedRuntime
-    from harness.store import RunInfo, Store
-    from harness.timing import Schedule, Timing
-
-    if _run not in config.stash:
-        folder = Path(config.rootpath) / config.getoption("--harness-results")
-        config.stash[_run] = Store(folder).begin(RunInfo(command=("pytest", "--benchmark")))
-
-    def timer(reference: Any, candidate: Any) -> tuple[Timing, Timing]:
-        benchmark(candidate)
-        return Timing(()), Timing(tuple(benchmark.stats.stats.data))
 
     if isinstance(cell.runtime, IsolatedRuntime):
-        record = _bench_of(config, cell).record(cell, schedule=Schedule())
-        _take_over(benchmark, record.samples)
-    else:
-        record = _bench_of(config, cell).record(cell, timer)
+        return [cell]
+    others: list[Cell] = [cast(Any, item).callspec.params["cell"] for item in session.items if _times_a_cell(item)]
+    return [
+        other
+        for other in others
+        if other.case is cell.case
+        and not isinstance(other.runtime, IsolatedRuntime)
+        and not (other.route.unavailable() or other.runtime.unavailable())
+    ]
+
+
+def _times_a_cell(item: Any) -> bool:
+    return isinstance(item.parent, _ModelModule) and item.originalname == "test_latency"
+
+
+def _show(record: Record, name: str, benchmark: Any) -> None:
+    """The record as pytest-benchmark's own row."""
     benchmark.group = record.model
+    benchmark.name = f"{record.model} {name}"
     benchmark.extra_info.update(
         model=record.model,
         route=record.route,
@@ -166,24 +269,27 @@ def _time(cell: Cell, config: pytest.Config, benchmark: Any) -> None:
         compute_unit=record.compute_unit,
         **{name: getattr(record, name) for name in _ACCURACY},
     )
-    config.stash[_run].append(record)
-    _judge(record)
-
-
-def _take_over(benchmark: Any, samples: tuple[float, ...]) -> None:
-    """Samples of another process as pytest-benchmark's own; it has no public way in for them."""
-    if samples:
+    if record.samples and not benchmark.disabled:
+        # It has no public way in for samples that were taken elsewhere.
         statistics = benchmark._make_stats(1)
-        for sample in samples:
+        for sample in record.samples:
             statistics.update(sample)
 
 
-def _skip_unavailable(cell: Cell) -> None:
-    reason = cell.route.unavailable() or cell.runtime.unavailable()
-    if reason:
-        pytest.skip(reason)
+def _skip_unavailable(cell: Cell, node: pytest.Item) -> None:
+    if reason := cell.route.unavailable() or cell.runtime.unavailable():
+        _skip(reason, node)
 
 
-def _judge(record: Record) -> None:
+def _skip(reason: str, node: pytest.Item) -> NoReturn:
+    node.user_properties.append((_SKIPPED, reason))
+    pytest.skip(reason)
+
+
+def _judge(record: Record, node: pytest.Item) -> None:
+    if record.status == "skipped":
+        _skip(record.error, node)
+    if record.was_judged:
+        node.user_properties.append((_JUDGED, record.status))
     if record.status != "passed":
         pytest.fail(f"{record.stage}: {record.error}", pytrace=False)

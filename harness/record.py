@@ -7,17 +7,18 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_origin, get_type_hints
 
 # 2: Core ML cells: five costs, the warm-up's samples, conditions, compute plan, how a process ended.
-FORMAT_VERSION = 2
+# 3: an output is judged by what it holds: ``tolerance`` is in the unit of ``judged_as``, and so is ``deviation``.
+FORMAT_VERSION = 3
 
-# passed and failed: compared within or beyond tolerance. error: conversion, loading or prediction
-# failed. skipped: this machine cannot (reason in ``error``).
+# passed and failed: compared within or beyond tolerance. error: opening the model, conversion, loading or prediction
+# failed, or the reference cannot judge. skipped: this machine or route cannot (reason in ``error``).
 Status = Literal["passed", "failed", "error", "skipped"]
 
 
 @dataclass(frozen=True)
 class Record:
-    """Times are in seconds; ``samples`` are raw, in the order measured. Errors of outputs are the
-    worst over all outputs. Everything derivable (medians, ratios) is derived when reported.
+    """Times are in seconds; ``samples`` are raw, in the order measured. Errors are those of ``output``.
+    Everything derivable (medians, ratios) is derived when reported.
 
     ``samples`` are predictions as Python sees them, ``framework_samples`` the same ones as the framework reports them.
     ``load_seconds`` is the first load, ``warm_load_seconds`` another one of the same compiled model; ``load_state`` and
@@ -32,18 +33,24 @@ class Record:
     runtime: str
     compute_unit: str
     status: Status
-    stage: str = ""  # where it failed: convert, compile, load, predict, compare
+    stage: str = ""  # where it failed: open, reference, convert, compile, load, predict, compare
     error: str = ""
     # Accuracy against the reference runtime
     reference: str = "tensorflow"
-    output: str = ""  # the output with the worst error
+    output: str = ""  # the one that failed, or came nearest to its tolerance
+    judged_as: str = ""  # tolerance.Kind of that output: range, steps, labels, absolute
+    judged_because: str = ""  # why it is judged so, and the range of its values
+    deviation: float | None = None  # what is judged: a share of the range, steps, a share of elements, or an error
+    differing: int | None = None  # elements that do not pass for equal, of ``elements``
+    elements: int | None = None
+    cautions: tuple[str, ...] = ()  # what could not be judged, and inputs that were cast
     max_abs_error: float | None = None
     mean_abs_error: float | None = None
     relative_error: float | None = None
     cosine: float | None = None
     psnr: float | None = None  # decibels
     ssim: float | None = None
-    tolerance: float | None = None
+    tolerance: float | None = None  # the bound of ``deviation``
     tolerance_source: str = ""
     # Time
     convert_seconds: float | None = None
@@ -99,6 +106,11 @@ class Record:
         """What identifies it within a run."""
         return (self.model, self.route, self.precision, self.runtime, self.compute_unit)
 
+    @property
+    def was_judged(self) -> bool:
+        """Whether its outputs were compared with the reference's."""
+        return self.status in ("passed", "failed")
+
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
         return asdict(self)
@@ -112,6 +124,8 @@ class Record:
                 values[key] = tuple(value or ())
             elif get_origin(_HINTS[key]) is dict and isinstance(value, str):
                 values[key] = json.loads(value)
+        if data.get("format_version", 1) < 3 and values.get("max_abs_error") is not None:
+            values |= {"judged_as": "absolute", "deviation": values["max_abs_error"]}
         return cls(**values)
 
 

@@ -11,18 +11,20 @@ from typing import Any, Literal
 import pandas as pd
 
 from harness.limitations import Limitation, limitations
-from harness.report.frame import REFERENCE_NAMES, latest
+from harness.report.frame import latest
+from harness.report.names import runtime_name
 from harness.report.sections import Section, sections
 
 NOTHING = "–"  # noqa: RUF001 - for a value that does not exist
 TO = "–"  # noqa: RUF001 - between the ends of an interval
 
 
-NoteKind = Literal["failure", "conversion", "stability", "skipped"]
+NoteKind = Literal["failure", "caution", "conversion", "stability", "skipped"]
 
 # What stands above the notes of each kind, in this order.
 NOTE_TITLES: Mapping[NoteKind, str] = {
     "failure": "Failures",
+    "caution": "What could not be judged, and inputs that were cast",
     "conversion": "Conversions that may differ",
     "stability": "Timings to distrust",
     "skipped": "Skipped",
@@ -48,7 +50,7 @@ class Row:
     runtime: str
     compute_unit: str
     status: str
-    error: str  # maximum absolute
+    error: str  # in the unit of the tolerance
     tolerance: str
     psnr: str
     ssim: str
@@ -74,6 +76,11 @@ class Row:
     def conversion(self) -> str:
         """Route and precision."""
         return f"{self.route} {self.precision}"
+
+    @property
+    def executed_by(self) -> str:
+        """The runtime's name for people."""
+        return runtime_name(self.runtime)
 
     @property
     def where(self) -> str:
@@ -119,7 +126,7 @@ def content(frame: pd.DataFrame, folder: Path | None = None) -> Content:
     notes: dict[tuple[NoteKind, str], Note] = {}
     rows = tuple(_row(record, notes, folder, len(sources) > 1) for record in records)
     references = dict.fromkeys(str(record["reference"]) for record in records)
-    reference = " or ".join(REFERENCE_NAMES.get(name, name) for name in references) or "the reference"
+    reference = " or ".join(runtime_name(name) for name in references) or "the reference"
     return Content(
         summary=_summary(records, reference, len(frame), frame["run"].nunique()),
         reference=reference,
@@ -141,6 +148,7 @@ def _row(
         remarks.append(("failure", stage + (record["error"] or "no reason was recorded")))
     elif record["status"] == "skipped":
         remarks.append(("skipped", record["error"] or "no reason was recorded"))
+    remarks += [("caution", text) for text in record["cautions"]]
     remarks += [("conversion", text) for text in record["conversion_warnings"]]
     remarks += [("stability", text) for text in dict.fromkeys((*record["stability"], *record["warnings"]))]
     for kind, text in remarks:
@@ -152,8 +160,8 @@ def _row(
         runtime=record["runtime"],
         compute_unit=record["compute_unit"],
         status=record["status"],
-        error=small(record["max_abs_error"]),
-        tolerance=small(record["tolerance"]),
+        error=_deviation(record),
+        tolerance=_bound(record),
         psnr=decibels(record["psnr"]),
         ssim=similarity(record["ssim"]),
         median=milliseconds(record["median_ms"]),
@@ -164,6 +172,33 @@ def _row(
         picture=_picture(record, folder),
         provenance=_provenance(record, name_source),
     )
+
+
+def _deviation(record: Mapping[str, Any]) -> str:
+    """What was judged, in the unit of its tolerance."""
+    if math.isnan(record["deviation"]):
+        return small(record["max_abs_error"])
+    return _in_unit(record["judged_as"], record["deviation"])
+
+
+def _bound(record: Mapping[str, Any]) -> str:
+    if math.isnan(record["tolerance"]):
+        return NOTHING
+    unit = {"range": " of range", "labels": " of labels", "steps": " steps"}.get(record["judged_as"], "")
+    text = _in_unit(record["judged_as"], record["tolerance"]) + unit
+    return "1 step" if text == "1 steps" else text
+
+
+def _in_unit(kind: str, value: float) -> str:
+    """A deviation or a bound; see tolerance.Kind."""
+    if kind == "steps":
+        return f"{value:g}"
+    return share(value) if kind == "labels" else small(value)
+
+
+def share(value: float) -> str:
+    """A share of elements: ``0.02 %``, ``0``."""
+    return "0" if value == 0 else f"{value * 100:.2g} %"
 
 
 def small(value: float) -> str:
@@ -213,10 +248,20 @@ def _provenance(record: Mapping[str, Any], name_source: bool) -> tuple[tuple[str
         "package size": "" if math.isnan(record["artifact_bytes"]) else f"{int(record['artifact_bytes']):,} bytes",
         "conversion": "" if math.isnan(convert) else f"{convert:.2f} s{cached}",
         "load": "" if math.isnan(record["load_seconds"]) else f"{record['load_seconds'] * 1000:.0f} ms",
-        "output compared": record["output"],
+        "output judged": record["output"],
+        "judged by": _judged_by(record),
         "tolerance from": record["tolerance_source"] if name_source else "",
     }
     return tuple((name, str(fact)) for name, fact in facts.items() if fact)
+
+
+def _judged_by(record: Mapping[str, Any]) -> str:
+    if not record["judged_as"]:
+        return ""
+    because = f": {record['judged_because']}" if record["judged_because"] else ""
+    if math.isnan(record["elements"]):
+        return f"{record['judged_as']}{because}"
+    return f"{record['judged_as']}{because}; {int(record['differing'])} of {int(record['elements'])} elements beyond it"
 
 
 def _summary(records: list[dict[str, Any]], reference: str, count: int, runs: int) -> str:
@@ -228,6 +273,8 @@ def _summary(records: list[dict[str, Any]], reference: str, count: int, runs: in
     }
     compared = len(records) - counts["skipped"]
     sentence = f"{counts['passed']} of {_counted(compared, 'cell')} within tolerance of {reference}"
+    if not counts["passed"] + counts["failed"]:
+        sentence = "Nothing was judged"
     details = [
         f"{counts['failed']} beyond it" if counts["failed"] else "",
         f"{_counted(counts['error'], 'error')}" if counts["error"] else "",
@@ -279,7 +326,9 @@ def _reading(sources: list[str], reference: str) -> tuple[str, ...]:
         len(sources), "of several sources, see the provenance"
     )
     return (
-        f"Error: the greatest absolute difference from {reference}, over all outputs. Tolerance: {tolerance}.",
+        f"Error: of the output that is nearest to its tolerance, or beyond it, from {reference}: a share of the range "
+        "of the reference's own values; whole steps of integers that are quantities; the share of labels that differ. "
+        f"Tolerance: {tolerance}.",
         "PSNR (decibels, ∞ where equal) and SSIM take the range of the reference's own output as the peak, "
         "or 255 for 8-bit images.",
         f"Median: milliseconds of one prediction, with its 95 % confidence interval (CI). Ratio: to {reference}'s "

@@ -1,4 +1,4 @@
-"""One picture a cell: input, reference output, Core ML output, and the difference of the two."""
+"""One picture a cell: input, the reference's output, the conversion's output, and the difference of the two."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from harness import metrics
 from harness.errors import StoreError
+from harness.report.names import runtime_name
 from harness.tensors import Array
 
 Pixels = np.ndarray[tuple[int, ...], np.dtype[np.float64]]  # (height, width, 1 or 3)
@@ -38,13 +39,14 @@ def comparison_picture(
     *,
     layout: str | None = None,
     input_layout: str | None = None,
-    reference_title: str = "TensorFlow output",
-    candidate_title: str = "",
+    reference_title: str = "reference output",
+    candidate_title: str = "conversion's output",
+    candidate_subtitle: str = "",
 ) -> bool:
     """Write a PNG of four labelled panels; False, and no file, where the outputs are not images of one shape.
 
     ``image`` is the model's input, ``reference`` and ``candidate`` its outputs; of a batch the first is
-    shown. ``candidate_title`` tells this Core ML output from others. Layouts are as in
+    shown. Titles say which runtime made which output. Layouts are as in
     ``metrics.image_layout``. Nothing is normalised in silence: each label states the values shown as black
     and white, and that of the difference its factor. Values that are not finite are magenta. Raises
     StoreError where the file cannot be written.
@@ -55,7 +57,7 @@ def comparison_picture(
     shown = _shown_range(first, reference.dtype)
     panels = [
         _panel(first, shown, reference_title),
-        _panel(second, shown, "Core ML output", candidate_title),
+        _panel(second, shown, candidate_title, candidate_subtitle),
         _difference_panel(first, second, shown),
     ]
     if source is not None:
@@ -68,6 +70,16 @@ def comparison_picture(
             remedy="Free space there, or choose another folder with --out",
         ) from error
     return True
+
+
+def draw_cell(
+    path: Path, image: Array, reference: Array, candidate: Array, reference_name: str, runtime: str, what: str
+) -> bool:
+    """The picture of a cell: the names are those of the two runtimes, and ``what`` says of which conversion it is."""
+    return comparison_picture(
+        path, image, reference, candidate, reference_title=f"{runtime_name(reference_name)} output",
+        candidate_title=f"{runtime_name(runtime)} output", candidate_subtitle=what,
+    )  # fmt: skip
 
 
 def _pixels(array: Array, layout: str | None) -> Pixels | None:

@@ -17,7 +17,7 @@ from harness.report.content import Content, Note, NoteKind, Row, content
 GAP = 2  # between columns
 STATUS_STYLES = {"passed": "green", "failed": "bold red", "error": "bold red", "skipped": "dim"}
 NOTE_STYLES: Mapping[NoteKind, str] = {
-    "failure": "red", "conversion": "yellow", "stability": "yellow", "skipped": "dim"
+    "failure": "red", "caution": "yellow", "conversion": "yellow", "stability": "yellow", "skipped": "dim"
 }  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def _wide(rows: tuple[Row, ...]) -> list[_Column]:
         column(" Model", [f"  {row.conversion}" for row in rows], right=False),
         column("Runtime", [row.where for row in rows], right=False),
         _Column(Text("Status", style="bold"), tuple(_status(row) for row in rows), right=False),
-        column("Max error", [row.error for row in rows]),
+        column("Error", [row.error for row in rows]),
         column("Tolerance", [row.tolerance for row in rows]),
         column("PSNR dB", [row.psnr for row in rows]),
         column("SSIM", [row.ssim for row in rows]),
@@ -98,7 +98,7 @@ def _narrow(rows: tuple[Row, ...]) -> list[_Column]:
     return [
         column((" Model", ""), [(f"  {row.conversion}", f"  {row.where}") for row in rows], right=False),
         _Column(Text("Status", style="bold"), tuple(_status(row) for row in rows), right=False),
-        column(("Max error", "tolerance"), [(row.error, row.tolerance) for row in rows]),
+        column(("Error", "tolerance"), [(row.error, row.tolerance) for row in rows]),
         column(("PSNR dB", "SSIM"), [(row.psnr, row.ssim) for row in rows]),
         column(("Median ms", "95 % CI"), [(row.median, row.interval) for row in rows]),
         column(("Ratio", ""), [(row.ratio, "") for row in rows]),

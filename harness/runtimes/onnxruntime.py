@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,45 @@ class OnnxRuntime(Runtime):
 def open_onnx(path: Path, name: str) -> SourceFile:
     """An ``.onnx`` file as a source. Raises ModelFileError."""
     session = _Session(path)
-    return SourceFile(name, path, "onnx", session.inputs, session.outputs)
+    return SourceFile(name, path, "onnx", session.inputs, session.outputs, weights=_weights(path))
+
+
+def _weights(path: Path) -> tuple[Path, ...]:
+    """Files beside the model that hold its weights (ONNX's external data), as far as there are any."""
+    tensors = (tensor for graph in _graphs(path) for tensor in _tensors(graph))
+    locations = {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
+    return tuple(sorted(file for location in locations if (file := path.parent / location).is_file()))
+
+
+def onnx_operators(path: Path) -> set[str]:
+    """Types of all nodes of a model, those of its branches, loops and functions included. Raises ModelFileError."""
+    return {node.op_type for graph in _graphs(path) for node in graph.node}
+
+
+def _graphs(path: Path) -> Iterator[Any]:
+    """The graph of a model, those within, and the bodies of its functions, without external weights."""
+    import onnx
+
+    try:
+        proto = onnx.load(path, load_external_data=False)
+    except Exception as error:  # ONNX Runtime reads what protobuf refuses
+        raise ModelFileError(f"{path.name} is not an ONNX model", received=first_line(error)) from error
+    waiting = [proto.graph, *proto.functions]
+    while waiting:
+        graph = waiting.pop()
+        yield graph
+        attributes = [attribute for node in graph.node for attribute in node.attribute]
+        inner = [graph for attribute in attributes for graph in (attribute.g, *attribute.graphs)]
+        waiting += [graph for graph in inner if graph.node or graph.initializer]
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """Constants of a graph or function, not of those within."""
+    yield from getattr(graph, "initializer", ())
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield attribute.t
+            yield from attribute.tensors
 
 
 class _Session(LoadedModel):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.case import ModelCase
+from harness.case import ModelCase, call_of_case
 from harness.errors import ModelFileError, UnknownNameError, UsageError
 from harness.quiet import quiet_imports
 from harness.runtimes import model_safety
@@ -28,7 +28,7 @@ def open_model(case: ModelCase) -> SourceModel:
     """
     import_tensorflow()
     if case.build is not None:
-        return _open_built(case, case.build())
+        return _open_built(case, call_of_case(case.build, "build", case.name))
     path = case.source
     if path is None:
         raise UsageError(f"model {case.name} has neither a builder nor a file")

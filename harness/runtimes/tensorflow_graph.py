@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from harness.errors import HarnessError, InputError, ModelFileError
 from harness.quiet import quiet_imports
 from harness.runtimes import model_safety
+from harness.source import hash_of
 from harness.tensors import Array, TensorSpec, describe_shape
 
 # Sides tried to find which sizes a network takes; U-Nets want powers of two, of which 2 ** 7 is rare already.
@@ -45,6 +46,31 @@ class FrozenGraph:
     outputs: tuple[TensorSpec, ...]
     graph_def: Any
     format: str = "tensorflow"
+
+    def content_hash(self) -> str:
+        """SHA-256 of the graph with its weights, whatever the order of its nodes, which differs between processes."""
+        library = self.graph_def.library
+        functions = [
+            (function.signature.name, [*_serialized(function.node_def), _bytes(_without_nodes(function))])
+            for function in library.function
+        ]
+        parts = [("graph", _serialized(self.graph_def.node)), *sorted(functions)]
+        return hash_of(((name.encode(), blocks) for name, blocks in parts), self.name)
+
+
+def _serialized(nodes: Iterable[Any]) -> list[bytes]:
+    return [_bytes(node) for node in sorted(nodes, key=lambda node: str(node.name))]
+
+
+def _without_nodes(function: Any) -> Any:
+    copy = type(function)()
+    copy.CopyFrom(function)
+    del copy.node_def[:]
+    return copy
+
+
+def _bytes(message: Any) -> bytes:
+    return bytes(message.SerializeToString(deterministic=True))
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,18 @@ def open_tflite(path: Path, name: str, signature: str | None = None) -> SourceFi
     return SourceFile(name, path, "tflite", tuple(inputs.values()), tuple(outputs.values()), signature)
 
 
+def has_variables(path: Path) -> bool:
+    """Whether a file remembers one prediction in the next. Raises ModelFileError."""
+    graph = read_graph(path)
+    tensors = (tensor for subgraph in graph.subgraphs for tensor in subgraph.tensors)
+    return any(tensor.is_variable for tensor in tensors) or "VAR_HANDLE" in tflite_operators(path)
+
+
+def tflite_operators(path: Path) -> set[str]:
+    """Names of all operators of a file. Raises ModelFileError."""
+    return {operator.name for subgraph in read_graph(path).subgraphs for operator in subgraph.operators}
+
+
 def _interface(
     graph: TFLiteGraph, signature: str | None
 ) -> tuple[Signature, dict[int, TensorSpec], dict[int, TensorSpec]]:

@@ -9,7 +9,7 @@ from harness.record import Record
 from harness.report.content import NOTE_TITLES, content, decibels, milliseconds, similarity, small
 from harness.report.frame import to_frame
 from harness.report.terminal import NOTE_STYLES
-from tests.report.conftest import RUN, record
+from tests.report.conftest import NOTHING, RUN, record
 
 
 @pytest.mark.parametrize(
@@ -67,9 +67,41 @@ def test_rows_are_by_model_and_notes_numbered_as_they_appear(records: list[Recor
     ]  # fmt: skip
     assert [row.notes for row in report.rows] == [(), (1,), (2,), (3,), (4,), (5,)]
     assert [note.kind for note in report.notes] == ["failure", "skipped", "stability", "conversion", "failure"]
-    assert {note.kind for note in report.notes} == set(NOTE_TITLES) == set(NOTE_STYLES)
+    assert {note.kind for note in report.notes} | {"caution"} == set(NOTE_TITLES) == set(NOTE_STYLES)
     assert report.notes[0].text == "at compare: output 'image' is 0.0312 off, beyond 0.01"
     assert [row.is_bad for row in report.rows] == [False, True, False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("judged_as", "deviation", "tolerance", "shown"),
+    [
+        ("range", 3.5e-7, 1e-4, ("3.5e-07", "1e-04 of range")),
+        ("steps", 1.0, 1.0, ("1", "1 step")),
+        ("steps", 2.0, 3.0, ("2", "3 steps")),
+        ("labels", 0.00021, 1e-3, ("0.021 %", "0.1 % of labels")),
+        ("labels", 0.0, 1e-2, ("0", "1 % of labels")),
+        ("absolute", 3.5e-6, 1e-4, ("3.5e-06", "1e-04")),
+        ("", None, 1e-4, ("3.5e-06", "1e-04")),  # of an older run
+    ],
+)
+def test_errors_are_in_the_unit_of_their_tolerance(
+    judged_as: str, deviation: float | None, tolerance: float, shown: tuple[str, str]
+) -> None:
+    values = {"judged_as": judged_as, "deviation": deviation, "tolerance": tolerance}
+    (row,) = content(to_frame([record(**values)])).rows
+    assert (row.error, row.tolerance) == shown
+
+
+def test_cautions_are_told_beside_the_verdict() -> None:
+    report = content(to_frame([record(cautions=("input 'x' was given as int32 and cast to float32",))]))
+    assert [(note.kind, note.text) for note in report.notes] == [
+        ("caution", "input 'x' was given as int32 and cast to float32")
+    ]
+
+
+def test_nothing_judged_is_said() -> None:
+    skipped = record(status="skipped", error="Core ML runs on macOS only", **NOTHING)
+    assert content(to_frame([skipped])).summary == "Nothing was judged, 1 skipped."
 
 
 def test_equal_notes_share_a_number() -> None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageChops, ImageDraw
 
 from harness.errors import StoreError
-from harness.report.picture import comparison_picture
+from harness.report.picture import comparison_picture, draw_cell
 
 MAGENTA = (255, 0, 255)
 
@@ -55,10 +55,28 @@ def test_four_panels_show_the_values(tmp_path: Path, labels: list[str]) -> None:
     np.testing.assert_allclose(shown[3], expected, atol=1)
     assert labels == [
         "input", "256 x 256, black 0, white 1",
-        "TensorFlow output", "256 x 256, black 0, white 1",
-        "Core ML output", "256 x 256, black 0, white 1",
+        "reference output", "256 x 256, black 0, white 1",
+        "conversion's output", "256 x 256, black 0, white 1",
         "difference x 500", "max error 0.002, black 0, white 0.002",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("reference", "runtime", "titles"),
+    [
+        ("tensorflow", "portable", {"TensorFlow output", "portable runtime output"}),
+        ("onnxruntime", "coreml", {"ONNX Runtime output", "Core ML output"}),
+        ("tflite", "theirs", {"TensorFlow Lite output", "theirs output"}),
+    ],
+)
+def test_a_cell_says_which_runtime_made_what(
+    tmp_path: Path, labels: list[str], reference: str, runtime: str, titles: set[str]
+) -> None:
+    pixels = image(1, 32, 32, 3)
+    assert draw_cell(tmp_path / "p.png", pixels, pixels, pixels, reference, runtime, "onnx float16, CPU")
+    assert titles < set(labels)
+    assert "onnx float16, CPU" in labels
+    assert ("Core ML output" in labels) == (runtime == "coreml")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +140,7 @@ def test_values_that_are_not_finite_are_magenta_and_counted(tmp_path: Path, labe
     reference = image(1, 256, 256, 3)
     candidate = reference.copy()
     candidate[0, 5, 6, 0], candidate[0, 7, 8, :] = np.nan, np.inf
-    assert comparison_picture(tmp_path / "p.png", reference, reference, candidate, candidate_title="native float16")
+    assert comparison_picture(tmp_path / "p.png", reference, reference, candidate, candidate_subtitle="native float16")
     shown = panels(tmp_path / "p.png", lines=4)
     for panel in shown[2:]:
         assert tuple(panel[5, 6]) == tuple(panel[7, 8]) == MAGENTA
