@@ -9,12 +9,17 @@ HarnessError
 │   └── UnsupportedError    ... because of a known Limitation
 ├── PackageError            a converted package is malformed
 ├── PredictionError         a runtime failed while it loaded or executed a valid model
-└── StoreError              results or cache could not be read or written (exit 2)
+├── StoreError              results or cache could not be read or written (exit 2)
+└── InternalError           harness itself is at fault, neither the command nor the model
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+
+# What Keras and others write around words for terminals.
+_COLOURS = re.compile(r"\x1b\[[\d;]*m")
 
 
 class HarnessError(Exception):
@@ -86,3 +91,15 @@ class PredictionError(HarnessError):
 
 class StoreError(HarnessError):
     """Results or cache could not be read or written."""
+
+
+class InternalError(HarnessError):
+    """Harness itself is at fault: an exception that it does not raise on purpose, which is the ``__cause__``."""
+
+
+def one_line(error: object, limit: int = 400) -> str:
+    """The message of a library's error as one line of readable length, whatever lines it was in; its type if empty."""
+    text = " ".join(_COLOURS.sub("", str(error)).split())
+    if len(text) > limit:
+        text = f"{text[:limit].rsplit(' ', 1)[0]} ..."
+    return text.rstrip(" :") or type(error).__name__

@@ -27,10 +27,11 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import ConversionError, HarnessError, UnsupportedError
+from harness.errors import ConversionError, HarnessError, InternalError, UnsupportedError
+from harness.frontends.blame import blamed, reason
 from harness.frontends.builder import mb
 
-__all__ = ["UNFIT", "Array", "Translation", "Translations", "Value", "Var"]
+__all__ = ["Array", "Translation", "Translations", "Value", "Var"]
 
 # Any numbers: what they are is the source graph's to say.
 Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
@@ -39,11 +40,6 @@ Var = typing.NewType("Var", Any)  # type: ignore[valid-newtype]
 Value = Var | Array
 
 _PYTHON_TYPES = (int, float, bool, str)
-# What coremltools' builder and numpy raise where operands do not go together.
-UNFIT = (
-    ValueError, TypeError, IndexError, KeyError, AttributeError, ArithmeticError, AssertionError, NotImplementedError,
-    RuntimeError, MemoryError,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,13 +77,17 @@ class Translation:
         """Annotations by parameter, without their None."""
         return {name: _plain(hint) for name, hint in typing.get_type_hints(self.function).items()}
 
-    def _remedy(self, error: BaseException) -> str | None:
-        """Where to look in a function that is not ours."""
-        if self.function.__module__.startswith("harness."):
-            return None
+    def _failed(self, error: Exception, where: str) -> HarnessError:
+        """What to raise for an exception of the function: whose it is, and where to look."""
+        module = self.function.__module__
+        if module.startswith("harness."):
+            return blamed(error, where, by=f"{self.function.__name__} of {module}")
         file = self.function.__code__.co_filename
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-        return f"Mend {file}, line {lines[-1] if lines else self.function.__code__.co_firstlineno}"
+        line = lines[-1] if lines else self.function.__code__.co_firstlineno
+        return ConversionError(
+            f"{where} cannot be translated", received=reason(error), remedy=f"Mend {file}, line {line}"
+        )
 
     @cached_property
     def _parameters(self) -> tuple[inspect.Parameter, ...]:
@@ -102,7 +102,8 @@ class Translation:
         materialize: Callable[[int], Var],
     ) -> tuple[Any, ...]:
         """Bind and translate. ``inputs`` holds None for optional ones left out; ``materialize(i)`` writes constant
-        input i into the program. Raises ConversionError or UnsupportedError naming ``where``."""
+        input i into the program. Raises ConversionError or UnsupportedError naming ``where``; InternalError where our
+        own function fails."""
         arguments = self._bind_inputs(inputs, where, materialize)
         unknown = sorted(attributes.keys() - self.attributes.keys())
         if unknown:
@@ -117,14 +118,14 @@ class Translation:
         keywords = dict(attributes) | ({"node": node} if self.wants_node else {})
         try:
             results = self.function(*arguments, **keywords)
+        except InternalError:
+            raise
         except HarnessError as error:
             if str(error).startswith(where):
                 raise
             raise type(error)(f"{where}: {error}") from error
         except Exception as error:  # the builder and numpy raise much, a user's own function anything
-            raise ConversionError(
-                f"{where} cannot be translated", received=_reason(error), remedy=self._remedy(error)
-            ) from error
+            raise self._failed(error, where) from error
         return tuple(results) if isinstance(results, tuple | list) else (results,)
 
     def _bind_inputs(self, inputs: Sequence[Value | None], where: str, materialize: Callable[[int], Var]) -> list[Any]:
@@ -173,11 +174,6 @@ def _plain(hint: Any) -> Any:
         members = tuple(member for member in typing.get_args(hint) if member is not type(None))
         return members[0] if len(members) == 1 else typing.Union[members]  # noqa: UP007 - members are known at run time
     return hint
-
-
-def _reason(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:300] if text else type(error).__name__
 
 
 class Translations:

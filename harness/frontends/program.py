@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from harness.artifact import Artifact, place_package
-from harness.errors import ConversionError, UnsupportedError
+from harness.errors import UnsupportedError
+from harness.frontends.blame import blame
 from harness.frontends.builder import mb
-from harness.frontends.dispatch import UNFIT, Value, Var
+from harness.frontends.dispatch import Value, Var
 from harness.frontends.ranks import lower_ranks
 from harness.frontends.specification import all_operations, specification_of
 from harness.quiet import quiet_conversion, quiet_imports
-from harness.tensors import Array, TensorSpec
+from harness.tensors import MAXIMUM_RANK, Array, TensorSpec
 
 # A flexible dimension of no declared bound: Core ML wants one (coremltools, RangeDim).
 DEFAULT_UPPER_BOUND = 4096
@@ -281,27 +282,22 @@ def write_program(
     from coremltools.models.utils import save_spec
 
     program = builder.program
-    half = precision == "float16"
-    name = ""
-    try:
-        with quiet_conversion(), tempfile.TemporaryDirectory() as weights:
+    with quiet_conversion(), tempfile.TemporaryDirectory() as weights:
+        with blame(what, f"cannot be written with at most {MAXIMUM_RANK} axes"):
             lower_ranks(program, what)
-            for name in (*_PASSES, *(("common::add_fp16_cast",) if half else ()), *_TYPE_PASSES, *_FINAL_PASSES):
-                if name == "common::reduce_transposes" and not _has_transposes(program):
-                    continue
+        casts = ("common::add_fp16_cast",) if precision == "float16" else ()
+        for name in (*_PASSES, *casts, *_TYPE_PASSES, *_FINAL_PASSES):
+            if name == "common::reduce_transposes" and not _has_transposes(program):
+                continue
+            with blame(what, f"cannot be written as an ML Program: coremltools' pass {name} failed"):
                 PASS_REGISTRY[name](program)
-            name = "its check of the finished program"
+        with blame(what, "cannot be written as an ML Program"):
             program._check_early_error_out_for_invalid_program()
             _share_small_constants(program)
             if source_names is not None:
                 _shorten_names(program, source_names)
-            name = "the writer of ML Programs"
             specification = specification_of(program, weights, builder.function.opset_version.value)
             place_package(destination, lambda package: save_spec(specification, str(package), weights_dir=weights))
-    except UNFIT as error:
-        raise ConversionError(
-            f"{what} cannot be written as an ML Program: {name} of coremltools failed", received=repr(error)[:300]
-        ) from error
     specs = {spec.name: spec for spec in builder.inputs}
     return Artifact(
         path=destination,

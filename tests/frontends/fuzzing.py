@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, InternalError
 
 BATCH = 50
 # Until a batch says something: it imports TensorFlow and makes its models first, on machines that do more besides.
@@ -57,6 +57,8 @@ def outcomes_of(
         yield seed, "begin"
         try:
             yield seed, judge(path, folder / "a.mlpackage")
+        except InternalError as error:
+            yield seed, f"internal: {error}"
         except HarnessError:
             yield seed, "refused"
         except Exception as error:
@@ -86,7 +88,7 @@ def main(module: str, description: str | None, batch: Callable[[list[int], Path]
         for word, number, *rest in lines:
             if word == "end":
                 outcomes[rest[0].split(":")[0]] += 1
-                if rest[0].startswith(("untyped", "WRONG")):
+                if rest[0].startswith(("untyped", "internal", "WRONG")):
                     print(number, rest[0], flush=True)
         finished = [int(line[1]) for line in lines if line[0] == "end"]
         if status != 0 or len(finished) < end - seed:

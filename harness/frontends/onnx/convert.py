@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from harness.artifact import Artifact
-from harness.errors import ConversionError, UnknownNameError, UnsupportedError
-from harness.frontends.dispatch import UNFIT, Value
+from harness.errors import ConversionError, UnknownNameError, UnsupportedError, one_line
+from harness.frontends.blame import blame
+from harness.frontends.dispatch import Value
 from harness.frontends.onnx import ops  # noqa: F401 (fills the table of translations)
 from harness.frontends.onnx.graph import (
     DOMAINS,
@@ -75,14 +76,10 @@ def convert_onnx(
     if precision not in ("float32", "float16"):
         raise UnknownNameError("there is no such precision", received=precision, supported=("float32", "float16"))
     model = read_model(source) if isinstance(source, Path) else check_model(source, name)
-    model = _with_functions_inlined(model)
-    _refuse_unsupported(model)
-    converter = Converter(model)
-    try:
-        with quiet_conversion():
-            builder, names = converter.program(target, ranges)
-    except UNFIT as error:
-        raise ConversionError(f"model {model.name} cannot be converted", received=repr(error)[:300]) from error
+    with blame(f"model {model.name}"), quiet_conversion():
+        model = _with_functions_inlined(model)
+        _refuse_unsupported(model)
+        builder, names = Converter(model).program(target, ranges)
     provenance = {"route": "onnx", "onnx": version("onnx"), "coremltools": version("coremltools")}
     artifact = write_program(builder, precision, destination, provenance, f"model {model.name}")
     return names.applied(artifact)
@@ -115,9 +112,9 @@ def _with_functions_inlined(model: OnnxModel) -> OnnxModel:
             )
     try:
         proto = inliner.inline_selected_functions(explicit, kept, exclude=True, inline_schema_functions=True)
-    except UNFIT as error:
+    except Exception as error:  # onnx raises whatever its inliner does
         raise ConversionError(
-            f"functions of model {model.name} cannot be expanded", received=str(error)[:300]
+            f"onnx cannot expand the functions of model {model.name}", received=one_line(error)
         ) from error
     return check_model(proto, model.name, model.folder)
 
@@ -289,21 +286,26 @@ class Converter:
             version=self.model.opsets.get(domain, 1), inputs=tuple(proto.input), outputs=tuple(proto.output),
             attributes=attributes_of(proto), types=self.types, proto=proto, converter=_Inner(self, scope),
         )  # fmt: skip
+        with blame(str(node)):
+            results = self._results(node, scope)
+            for name, value in zip(node.outputs, results, strict=False):
+                if name and value is not None:
+                    scope.values[name] = value
+                    self.names.give(value, name)
+
+    def _results(self, node: Node, scope: Scope) -> Sequence[Any]:
         inputs = [self._value(name, scope, str(node)) if name else None for name in node.inputs]
         while inputs and inputs[-1] is None:
             inputs.pop()
         results = self._folded(node, inputs)
-        if results is None:
-            translation = _translation(self.model, proto)
-            if translation is None:
-                raise UnsupportedError(f"{node} has no translation", supported=TRANSLATIONS.operators())
-            results = translation.call(
-                inputs, node.attributes, node, str(node), lambda index: scope.materialize(node.inputs[index])
-            )
-        for name, value in zip(node.outputs, results, strict=False):
-            if name and value is not None:
-                scope.values[name] = value
-                self.names.give(value, name)
+        if results is not None:
+            return results
+        translation = _translation(self.model, node.proto)
+        if translation is None:
+            raise UnsupportedError(f"{node} has no translation", supported=TRANSLATIONS.operators())
+        return translation.call(
+            inputs, node.attributes, node, str(node), lambda index: scope.materialize(node.inputs[index])
+        )
 
     def _folded(self, node: Node, inputs: Sequence[Value | None]) -> list[Any] | None:
         """Values of a node whose inputs are all constant, by ONNX's reference evaluator; None where it is not one."""

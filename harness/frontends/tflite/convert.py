@@ -12,8 +12,9 @@ import numpy as np
 
 from harness.artifact import Artifact
 from harness.errors import ConversionError, UnknownNameError, UnsupportedError
+from harness.frontends.blame import blame
 from harness.frontends.builder import dtype_of
-from harness.frontends.dispatch import UNFIT, Translation, Value, Var
+from harness.frontends.dispatch import Translation, Value, Var
 from harness.frontends.program import InputRange, Names, ProgramBuilder, Scope, as_var, identifier, write_program
 from harness.frontends.tflite import ops  # noqa: F401 (fills the table of translations)
 from harness.frontends.tflite.axes import on_twins
@@ -77,15 +78,12 @@ def convert_tflite(
     if precision not in ("float32", "float16"):
         raise UnknownNameError("there is no such precision", received=precision, supported=("float32", "float16"))
     graph = read_graph(source) if isinstance(source, Path) else source
-    interface = graph.interface(signature)
-    _refuse_unsupported(graph, interface)
-    features = Features(interface)
-    try:
-        with quiet_conversion(), remembering_layouts(), remembering_integers():
-            converter = Converter(graph, precision)
-            builder = converter.program(interface, features, target, ranges)
-    except UNFIT as error:
-        raise ConversionError(f"model {graph.name} cannot be converted", received=repr(error)[:300]) from error
+    with blame(f"model {graph.name}"), quiet_conversion(), remembering_layouts(), remembering_integers():
+        interface = graph.interface(signature)
+        _refuse_unsupported(graph, interface)
+        features = Features(interface)
+        converter = Converter(graph, precision)
+        builder = converter.program(interface, features, target, ranges)
     provenance = {"route": "tflite", "coremltools": version("coremltools")}
     artifact = write_program(
         builder, precision, destination, provenance, f"model {graph.name}", converter.source_names()
@@ -233,6 +231,11 @@ class Converter:
         infos = tuple(subgraph.tensors[index] if index >= 0 else None for index in operator.inputs)
         outputs = tuple(subgraph.tensors[index] for index in operator.outputs)
         node = Node(operator, infos, outputs, self.graph, self)
+        with blame(str(node)):
+            self._translate(subgraph, node, scope)
+
+    def _translate(self, subgraph: Subgraph, node: Node, scope: Scope) -> None:
+        operator, infos, outputs = node.operator, node.inputs, node.outputs
         translation = TRANSLATIONS.find(operator.name, operator.version)
         if translation is None:
             raise UnsupportedError(f"{node} has no translation", supported=TRANSLATIONS.operators())
