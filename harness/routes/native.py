@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from harness.artifact import Artifact, place_package
-from harness.errors import ConversionError, UnknownNameError
+from harness.errors import ConversionError, UnknownNameError, one_line
 from harness.quiet import quiet_conversion, quiet_imports
 from harness.routes.base import Route
-from harness.runtimes.model_safety import first_line
+from harness.routes.refusals import coremltools_refusal
 from harness.runtimes.tensorflow import require_graph
 from harness.source import Source
 from harness.tensors import TensorSpec, describe_shape
@@ -39,7 +38,8 @@ class NativeRoute(Route):
     def convert(self, source: Source, precision: str, destination: Path) -> Artifact:
         """Write an ``.mlpackage``, whole or not at all.
 
-        Raises ConversionError naming the node where coremltools fails, or the output where the program's outputs are
+        Raises UnsupportedError naming every operator that coremltools does not translate; ConversionError naming the
+        node where it fails, or the output where the program's outputs are
         not the graph's; StoreError where the package cannot be written.
         """
         graph = require_graph(source, self.name)
@@ -69,11 +69,7 @@ class NativeRoute(Route):
                     skip_model_load=True,
                 )
         except Exception as error:  # coremltools raises whatever its translators and passes do
-            raise ConversionError(
-                f"coremltools cannot convert {graph.name}{_at_node(error.__traceback__)}",
-                received=first_line(error),
-                remedy="Try another route, or replace the operator",
-            ) from error
+            raise coremltools_refusal(error, graph.name, graph.graph_def) from error
         description = model.get_spec().description
         inputs = _features(description.input, graph.inputs, graph.name)
         outputs = _features(description.output, graph.outputs, graph.name)
@@ -135,16 +131,6 @@ def _features(features: Any, wanted: tuple[TensorSpec, ...], model: str) -> tupl
     return tuple(specs)
 
 
-def _at_node(trace: TracebackType | None) -> str:
-    """Which node coremltools was translating: its errors do not say, its frames do (convert_utils.convert_graph)."""
-    while trace is not None:
-        node: Any = trace.tb_frame.f_locals.get("node")
-        if trace.tb_frame.f_code.co_name == "convert_graph" and node is not None:
-            return f": {node.op} node {node.name!r}"
-        trace = trace.tb_next
-    return ""
-
-
 def save_model(model: Any, destination: Path) -> None:
     """Write coremltools' MLModel, whole or not at all. Raises StoreError."""
 
@@ -153,6 +139,6 @@ def save_model(model: Any, destination: Path) -> None:
             with quiet_conversion():
                 model.save(str(package))
         except RuntimeError as error:  # coremltools' word for a file that it cannot write
-            raise OSError(first_line(error)) from error
+            raise OSError(one_line(error)) from error
 
     place_package(destination, write)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.artifact import Artifact
-from harness.errors import ConversionError
+from harness.errors import ConversionError, ModelFileError
 from harness.frontends.onnx.convert import convert_onnx
 from harness.quiet import quiet_conversion, quiet_imports
 from harness.routes.base import Route
-from harness.runtimes.model_safety import first_line
+from harness.routes.refusals import check_translated, tf2onnx_refusal
 from harness.runtimes.tensorflow import FrozenGraph
 from harness.source import Source, SourceFile
 
@@ -37,15 +37,18 @@ class OnnxRoute(Route):
 
     def convert(self, source: Source, precision: str, destination: Path) -> Artifact:
         """Write an ``.mlpackage``, whole or not at all. Raises ConversionError or UnsupportedError."""
-        given = source.path if isinstance(source, SourceFile) else onnx_from_tensorflow(source)
-        artifact = convert_onnx(given, precision, destination, name=source.name, target=self.minimum_deployment_target)
+        target = self.minimum_deployment_target
+        if isinstance(source, SourceFile):
+            artifact = convert_onnx(source.path, precision, destination, name=source.name, target=target)
+        else:
+            artifact = convert_written(onnx_from_tensorflow(source), precision, destination, source.name, target)
         return replace(artifact, provenance={**artifact.provenance, "route": self.name, **self.versions()})
 
 
 def onnx_from_tensorflow(source: Source, opset: int = TF2ONNX_OPSET) -> Any:
     """tf2onnx's ``ModelProto`` of a frozen graph, with the graph's own names for inputs and outputs.
 
-    Raises ConversionError.
+    Raises ConversionError, or UnsupportedError with every operator that tf2onnx leaves.
     """
     if not isinstance(source, FrozenGraph):
         raise ConversionError("tf2onnx starts from TensorFlow", received=source.format)
@@ -60,11 +63,20 @@ def onnx_from_tensorflow(source: Source, opset: int = TF2ONNX_OPSET) -> Any:
                 opset=opset,
             )
     except Exception as error:  # tf2onnx raises whatever its handlers do
-        raise ConversionError(
-            f"tf2onnx cannot convert {source.name}", received=first_line(error), remedy="Try another route"
-        ) from error
+        raise tf2onnx_refusal(error, source.name) from error
+    check_translated(model, source.name)
     _rename(model.graph, {f"{spec.name}:0": spec.name for spec in (*source.inputs, *source.outputs)})
     return model
+
+
+def convert_written(model: Any, precision: str, destination: Path, name: str, target: str) -> Artifact:
+    """Our frontend's package of what tf2onnx wrote, which is not a file of the user's. Raises ConversionError."""
+    try:
+        return convert_onnx(model, precision, destination, name=name, target=target)
+    except ModelFileError as error:
+        raise ConversionError(
+            f"tf2onnx writes no valid model of {name}", received=error, remedy="Try another route"
+        ) from error
 
 
 def _rename(graph: Any, names: dict[str, str]) -> None:

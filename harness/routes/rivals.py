@@ -12,11 +12,11 @@ from typing import Any
 
 from harness.artifact import Artifact
 from harness.errors import ConversionError
+from harness.frontends.blame import reason
 from harness.quiet import quiet_conversion, quiet_imports
 from harness.routes.base import Route
 from harness.routes.native import save_model
 from harness.routes.onnx import onnx_from_tensorflow
-from harness.runtimes.model_safety import first_line
 from harness.source import Source, SourceFile
 from harness.tensors import TensorSpec
 
@@ -51,7 +51,9 @@ class _RivalRoute(Route):
                 model = self._model(proto, precision)
         except Exception as error:  # another's converter raises whatever it does
             raise ConversionError(
-                f"{self.package} cannot convert {source.name}", received=first_line(error), remedy="Try another route"
+                f"{self.package} cannot convert {source.name}",
+                received=reason(error, self.package),
+                remedy="Try another route",
             ) from error
         description = model.get_spec().description
         initializers = {tensor.name for tensor in proto.graph.initializer}

@@ -14,7 +14,7 @@ from harness.frontends.tflite.graph import TFLiteGraph
 from harness.frontends.tflite.reader import parse_graph
 from harness.quiet import quiet_imports
 from harness.routes.base import Route
-from harness.runtimes.model_safety import first_line
+from harness.routes.refusals import tflite_refusal
 from harness.runtimes.tensorflow import FrozenGraph
 from harness.source import Source, SourceFile
 from harness.tensors import TensorSpec
@@ -65,9 +65,7 @@ def tflite_bytes(source: Source) -> bytes:
             converter = tf.lite.TFLiteConverter.from_concrete_functions([source.function])
             content: bytes = converter.convert()
     except Exception as error:  # the converter raises whatever its passes do
-        raise ConversionError(
-            f"TFLiteConverter cannot convert {source.name}", received=first_line(error), remedy="Try another route"
-        ) from error
+        raise tflite_refusal(error, source.name, source.graph_def) from error
     return content
 
 

@@ -12,20 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from harness.artifact import Artifact
-from harness.errors import ConversionError, ModelFileError, UnknownNameError, UnsupportedError
-from harness.frontends.onnx.convert import convert_onnx
-from harness.frontends.onnx.graph import all_nodes
+from harness.errors import ConversionError, UnknownNameError, UnsupportedError
 from harness.frontends.tflite.graph import TFLiteGraph
 from harness.frontends.tflite.reader import read_graph
 from harness.quiet import quiet_conversion, quiet_imports
 from harness.routes.base import Route
-from harness.routes.onnx import TF2ONNX_OPSET
+from harness.routes.onnx import TF2ONNX_OPSET, convert_written
+from harness.routes.refusals import check_translated, tf2onnx_refusal
 from harness.routes.tflite import matched, tflite_bytes
-from harness.runtimes.model_safety import first_line
 from harness.source import Source, SourceFile
-
-# What tf2onnx does not translate keeps TFLite's name with this before it.
-_LEFT = "TFL_"
 
 
 class TFLiteOnnxRoute(Route):
@@ -58,11 +53,7 @@ class TFLiteOnnxRoute(Route):
                     received=f"signature {interface.name!r} of subgraph {interface.subgraph}",
                 )
             model = _onnx_from_tflite(path, source.name)
-        target = self.minimum_deployment_target
-        try:
-            artifact = convert_onnx(model, precision, destination, name=source.name, target=target)
-        except ModelFileError as error:  # it is not the user's file
-            raise ConversionError(f"tf2onnx writes no valid model of {source.name}", received=error) from error
+        artifact = convert_written(model, precision, destination, source.name, self.minimum_deployment_target)
         inputs = _named(graph, interface.inputs, artifact.input_names, source.name)
         outputs = _named(graph, interface.outputs, artifact.output_names, source.name)
         if not isinstance(source, SourceFile):
@@ -90,16 +81,8 @@ def _onnx_from_tflite(path: Path, name: str) -> Any:
         with quiet_imports(), quiet_conversion():
             model, _ = tf2onnx.convert.from_tflite(str(path), opset=TF2ONNX_OPSET)
     except Exception as error:  # tf2onnx raises whatever its handlers do
-        raise ConversionError(
-            f"tf2onnx cannot convert {name}", received=first_line(error), remedy="Try the route tflite"
-        ) from error
-    left = sorted(
-        {node.op_type.removeprefix(_LEFT) for node in all_nodes(model.graph) if node.op_type.startswith(_LEFT)}
-    )
-    if left:
-        raise UnsupportedError(
-            f"tf2onnx does not translate all of {name}", received=", ".join(left), remedy="Try the route tflite"
-        )
+        raise tf2onnx_refusal(error, name) from error
+    check_translated(model, name)
     return model
 
 

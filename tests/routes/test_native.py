@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from harness.case import ModelCase
-from harness.errors import ConversionError, StoreError, UnknownNameError
+from harness.errors import StoreError, UnknownNameError
 from harness.quiet import quiet_imports
 from harness.routes.native import NativeRoute
 from harness.runtimes import portable
@@ -127,16 +127,6 @@ def test_integer_inputs(tmp_path: Path) -> None:
     assert artifact.inputs[0].dtype == "int32"
     (result,) = predict(artifact.path, {"indices": np.array([2, 0, 1], np.int32)}, "float32").values()
     np.testing.assert_array_equal(result, [30, 10, 20])
-
-
-def test_operator_without_a_translation(tmp_path: Path) -> None:
-    graph = module(tf.TensorSpec((4, 4), name="matrix"), function=tf.linalg.det)
-    with pytest.raises(
-        ConversionError,
-        match=r"cannot convert module: MatrixDeterminant node '\S*MatrixDeterminant'.*not implemented\. Try",
-    ):
-        NativeRoute().convert(graph, "float32", tmp_path / "det.mlpackage")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_unknown_precision(graph: FrozenGraph, tmp_path: Path) -> None:
