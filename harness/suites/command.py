@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.suites import PARTS
+from harness.suites.processes import command_line
 
 if TYPE_CHECKING:
     from harness.suites.comparisons import Answer, Level
@@ -50,7 +50,7 @@ def suite_coremltools(
         typer.echo(json.dumps(result.to_json(), indent=2))
     else:
         result = _run_with_progress(parts, sample or None, seed, jobs, out)
-        command = _command(part or (), sample, seed)
+        command = command_line("coremltools", {"part": part, "sample": [str(sample)], "seed": [str(seed)]})
         print_tables(tables(result), command, ("coremltools", "tensorflow", "numpy", "torch"), as_markdown)
         if not as_markdown:
             _print_reasons(result)
@@ -74,13 +74,6 @@ def _run_with_progress(parts: list[str], sample: int | None, seed: int, jobs: in
             bars.update(tasks[name], completed=done)
 
         return run_suite(parts, sample, seed, jobs, out, show)
-
-
-def _command(parts: Sequence[str], sample: int, seed: int) -> str:
-    """What has to be typed for the same tests."""
-    return " ".join(
-        ["harness suite coremltools", *(f"--part {part}" for part in parts), f"--sample {sample}", f"--seed {seed}"]
-    )
 
 
 def tables(result: SuiteResult) -> tuple[SuiteTable, ...]:
@@ -145,17 +138,15 @@ def _reason(case: Case) -> str:
 def _print_reasons(result: SuiteResult) -> None:
     """Why modules were not collected, and tests were skipped or expected to fail."""
     from harness.suites.summary import WITH_REASONS
-    from harness.suites.tables import terminal
 
-    console = terminal()
     for part in result.parts:
         for module, item in part.not_collected.items():
             reason = item["reason"][:_REASON_CHARACTERS]
-            console.print(f"{part.name}: {module} was not collected ({item['outcome']}): {reason}", markup=False)
+            print(f"{part.name}: {module} was not collected ({item['outcome']}): {reason}")
         for verdict in WITH_REASONS:
             reasons = part.reasons(verdict).most_common()
             for reason, count in reasons[:_LISTED_REASONS]:
-                console.print(f"{part.name}: {count} {verdict}: {reason[:_REASON_CHARACTERS]}", markup=False)
+                print(f"{part.name}: {count} {verdict}: {reason[:_REASON_CHARACTERS]}")
             if left := sum(count for _, count in reasons[_LISTED_REASONS:]):
-                console.print(f"{part.name}: {left} {verdict} for other reasons: --json has them", markup=False)
-    console.print(f"{len(result.ops)} ops in passing tests with values other than zeros.")
+                print(f"{part.name}: {left} {verdict} for other reasons: --json has them")
+    print(f"{len(result.ops)} ops in passing tests with values other than zeros.")

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from harness.artifact import Artifact
-from harness.errors import ConversionError, HarnessError, ModelFileError
+from harness.errors import ConversionError, HarnessError, ModelFileError, UnknownNameError
 from harness.suites.processes import run_isolated
 from harness.tensors import Array
 
@@ -28,9 +28,11 @@ RIVALS = ("onnx2coreml", "onnxsim")
 
 # correct: built, and every output as expected. inexact: float16 outputs within one step of float16 of the expected
 # ones, which were rounded after every operation, and not within the suite's tolerance. wrong: built, and not as
-# expected. failed: built, and the portable runtime raises. unsupported: refused with a reason before or while it was
-# converted. crashed: an error that is none of ours.
-Outcome = Literal["correct", "inexact", "wrong", "failed", "unsupported", "crashed"]
+# expected. failed: built, and the portable runtime raises; or the case compares nothing. crashed: an error that is
+# none of ours, or no end. unsupported: refused with a reason before or while it was converted.
+Outcome = Literal["correct", "inexact", "wrong", "failed", "crashed", "unsupported"]
+OUTCOMES: tuple[Outcome, ...] = ("correct", "inexact", "wrong", "failed", "crashed", "unsupported")
+BAD: tuple[Outcome, ...] = ("wrong", "failed", "crashed")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,20 @@ class CaseResult:
 
 def cases(kind: str) -> list[Any]:
     """The suite's cases of one kind, without the expanded ones (which test ONNX's own function bodies)."""
+    return [case for case in _all_cases(kind) if not _is_expanded(case)]
+
+
+def count_expanded(kinds: Sequence[str]) -> int:
+    """How many cases of these kinds are left out."""
+    return sum(_is_expanded(case) for kind in kinds for case in _all_cases(kind))
+
+
+def _is_expanded(case: Any) -> bool:
+    return "_expanded" in case.name
+
+
+@cache
+def _all_cases(kind: str) -> tuple[Any, ...]:
     from onnx.backend.test.loader import load_model_tests
 
     found = []
@@ -55,7 +71,7 @@ def cases(kind: str) -> list[Any]:
         warnings.simplefilter("ignore")  # some cases divide by zero to make their data
         for folder in _FOLDERS.get(kind, (kind,)):
             found += load_model_tests(kind=folder)
-    return sorted((case for case in found if "_expanded" not in case.name), key=lambda case: str(case.name))
+    return tuple(sorted(found, key=lambda case: str(case.name)))
 
 
 def operator_of(case: Any) -> str:
@@ -67,6 +83,17 @@ def operator_of(case: Any) -> str:
 
 def _chosen(kind: str, operators: Sequence[str]) -> list[Any]:
     return [case for case in cases(kind) if not operators or operator_of(case) in operators]
+
+
+def check_choice(kinds: Sequence[str], operators: Sequence[str]) -> None:
+    """Raises UnknownNameError for a kind that there is not, and for an operator without a case in the kinds."""
+    for kind in kinds:
+        if kind not in KINDS:
+            raise UnknownNameError("ONNX's suite has no such part", received=repr(kind), supported=KINDS)
+    known = {operator_of(case) for kind in kinds for case in cases(kind)}
+    for operator in operators:
+        if operator not in known:
+            raise UnknownNameError("no case tests this operator", received=repr(operator), supported=sorted(known))
 
 
 def _forms(kind: str) -> tuple[str, ...]:
@@ -135,6 +162,8 @@ def _run_case(case: Any, form: str, converter: str) -> CaseResult:
             model, data = _promoted(model, data)
     except (ValueError, TypeError, KeyError) as error:
         return CaseResult(case.name, operator, form, "unsupported", f"the case cannot be loaded: {error!r}")
+    if not data or not all(expected for _, expected in data):
+        return CaseResult(case.name, operator, form, "failed", "the case has no expected outputs: it shows nothing")
     with tempfile.TemporaryDirectory() as folder:
         try:
             artifact = _converted(model, case.name, Path(folder), converter)
@@ -269,6 +298,8 @@ def _promoted(model: Any, data: list[tuple[dict[str, Any], list[Any]]]) -> tuple
     promoted = onnx.ModelProto()
     promoted.CopyFrom(model)
     promoted.ir_version = max(4, promoted.ir_version)  # before, a constant had to be an input too
+    if not data:
+        return promoted, []
     inputs, outputs = data[0]
     names = list(inputs)[1:]
     for name in names:

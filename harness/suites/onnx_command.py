@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.suites.processes import counted, with_progress
+from harness.suites.processes import command_line, counted, print_reasons, with_progress
 
 if TYPE_CHECKING:
     from harness.suites.onnx_cases import CaseResult
+    from harness.suites.tables import SuiteTable
 
 _KINDS = ("node", "simple", "pytorch")
-_OUTCOMES = ("correct", "inexact", "wrong", "failed", "crashed", "unsupported")
-_HEADINGS = tuple("refused" if outcome == "unsupported" else outcome for outcome in _OUTCOMES)
 _LISTED = 60
-_REASON_CHARACTERS = 160
+_LISTED_REASONS = 20
 
 
 def suite_onnx(
@@ -28,21 +27,19 @@ def suite_onnx(
     rivals: Annotated[bool, typer.Option(help="Run other converters that are installed too.")] = True,
     jobs: Annotated[int, typer.Option(help="Processes at a time.", min=1)] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")] = False,
 ) -> None:
     """Run ONNX's own backend suite through the ONNX frontend and the portable runtime.
 
     Each case is run as it is and with all inputs after the first as constants, by our frontend and by every other
     converter that is installed (the extra `rivals`). Exit status 1 if a result of ours is wrong.
     """
-    from harness.errors import UnknownNameError
-    from harness.suites.onnx_cases import OURS, converters, count_cases, run_suite
+    from harness.suites.onnx_cases import BAD, OURS, check_choice, converters, count_cases, count_expanded, run_suite
+    from harness.suites.tables import print_tables
 
-    for name in kind or ():
-        if name not in _KINDS:
-            raise UnknownNameError("ONNX's suite has no such part", received=repr(name), supported=_KINDS)
-    chosen = tuple(kind or _KINDS)
+    chosen, operators = tuple(kind or _KINDS), tuple(operator or ())
+    check_choice(chosen, operators)
     by = converters() if rivals else (OURS,)
-    operators = tuple(operator or ())
     found = run_suite(chosen, operators, by, jobs)
     if as_json:
         import json
@@ -51,34 +48,33 @@ def suite_onnx(
         typer.echo(json.dumps([asdict(result) for result in results], indent=2))
     else:
         results = with_progress(found, count_cases(chosen, operators, by))
-        _print(results)
-    bad = ("wrong", "failed", "crashed")
-    if any(result.outcome in bad for result in results if result.converter == OURS):
+        command = command_line("onnx", {"kind": kind, "operator": operator}, () if rivals else ("--no-rivals",))
+        print_tables(tables(results), command, ("onnx",), as_markdown)
+        if not as_markdown:
+            ours = [result for result in results if result.converter == OURS]
+            print_reasons(ours, BAD, _LISTED)
+            print_reasons(ours, ("unsupported",), _LISTED_REASONS)
+            print(f"{count_expanded(chosen)} cases of ONNX's own function bodies (_expanded) are not run.")
+    if any(result.outcome in BAD for result in results if result.converter == OURS):
         raise typer.Exit(1)
 
 
-def _print(results: Iterable[CaseResult]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+def tables(results: Sequence[CaseResult]) -> tuple[SuiteTable, ...]:
+    """Counts of operators whose cases are not all correct, and of each converter, kind and form."""
+    from harness.suites.onnx_cases import OURS, OUTCOMES
+    from harness.suites.tables import SuiteTable
 
-    from harness.suites.onnx_cases import OURS
-
-    console = Console()
-    results = list(results)
-    columns = ("converter", "kind", "form", "cases", *_HEADINGS)
-    summary = Table(*columns, title="ONNX's backend suite", box=None, header_style="bold", padding=(0, 1, 0, 0))
+    headings = tuple("refused" if outcome == "unsupported" else outcome for outcome in OUTCOMES)
+    nodes = [result for result in results if result.kind == "node" and result.converter == OURS]
+    operators = tuple(
+        (name, *counted([result for result in nodes if result.operator == name], OUTCOMES))
+        for name in sorted({result.operator for result in nodes if result.outcome != "correct"})
+    )
     groups = dict.fromkeys((result.converter, result.kind, result.form) for result in results)
-    for converter, kind, form in groups:
-        same = [r for r in results if (r.converter, r.kind, r.form) == (converter, kind, form)]
-        summary.add_row(converter, kind, form, *counted(same, _OUTCOMES))
-    operators = Table("operator", "runs", *_HEADINGS, title="Not wholly correct", box=None, header_style="bold")
-    ours = [result for result in results if result.converter == OURS]
-    nodes = [result for result in ours if result.kind == "node"]
-    for name in sorted({result.operator for result in nodes if result.outcome != "correct"}):
-        operators.add_row(name, *counted([result for result in nodes if result.operator == name], _OUTCOMES))
-    bad = [result for result in ours if result.outcome not in ("correct", "inexact", "unsupported")]
-    for table in (operators, summary):
-        console.print(table)
-    for result in bad[:_LISTED]:
-        console.print(f"{result.outcome}: {result.name} ({result.form}): {escape(result.reason[:_REASON_CHARACTERS])}")
+    summary = tuple(
+        (*group, *counted([r for r in results if (r.converter, r.kind, r.form) == group], OUTCOMES)) for group in groups
+    )
+    return (
+        SuiteTable("Not wholly correct", ("operator", "runs", *headings), operators),
+        SuiteTable("ONNX's backend suite", ("converter", "kind", "form", "runs", *headings), summary, words=3),
+    )

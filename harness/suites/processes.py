@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ Result = TypeVar("Result")
 
 
 SECONDS_PER_CASE = 180.0
+_REASON_CHARACTERS = 200
 _AFTER = 0.01  # seconds, so that a deadline has passed when it is looked at
 
 
@@ -129,7 +130,28 @@ def with_progress(results: Iterable[Result], total: int) -> list[Result]:
     return collected
 
 
+def command_line(suite: str, options: Mapping[str, Sequence[str] | None], flags: Sequence[str] = ()) -> str:
+    """What has to be typed for the same cases."""
+    given = [f"--{name} {value}" for name, values in options.items() for value in values or ()]
+    return " ".join(["harness suite", suite, *given, *flags])
+
+
+def print_reasons(results: Sequence[Any], outcomes: Sequence[str], listed: int) -> None:
+    """Why cases ended so: a line of each reason with the number of its cases, the most frequent first."""
+    reasons: dict[tuple[str, str], list[Any]] = {}
+    for result in results:
+        if result.outcome in outcomes:
+            reasons.setdefault((result.outcome, result.reason[:_REASON_CHARACTERS]), []).append(result)
+    ordered = sorted(reasons.items(), key=lambda item: len(item[1]), reverse=True)
+    for (outcome, reason), same in ordered[:listed]:
+        print(f"{len(same)} {outcome}, for instance {same[0].operator} {same[0].name} ({same[0].form}): {reason}")
+    if left := sum(len(same) for _, same in ordered[listed:]):
+        print(f"{left} {' or '.join(outcomes)} for other reasons: --json has them")
+
+
 def counted(results: Sequence[Any], outcomes: Sequence[str]) -> list[str]:
-    """How many results, and how many of each outcome, as the cells of a table."""
+    """How many results, and how many of each outcome, as the cells of a table; ``outcomes`` are all that there are."""
     counts: Counter[Any] = Counter(result.outcome for result in results)
+    if unknown := set(counts) - set(outcomes):
+        raise ValueError(f"outcomes without a column: {sorted(unknown)}")
     return [str(len(results)), *(str(counts[outcome]) for outcome in outcomes)]

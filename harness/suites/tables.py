@@ -6,10 +6,7 @@ import importlib.metadata
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -48,20 +45,15 @@ def print_tables(tables: Sequence[SuiteTable], command: str, packages: Sequence[
     """All tables that have rows; in Markdown after a line of the command, the day and the versions of ``packages``."""
     shown = [table for table in tables if table.rows]
     if not as_markdown:
-        console = terminal()
+        from rich.console import Console
+
+        console = Console()
         for table in shown:
             console.print(table.rich())
         return
     print(f"`{command}`, {time.strftime('%Y-%m-%d')}, {', '.join(map(_version, packages))}:")
     for table in shown:
         print(f"\n{table.title}:\n\n{table.markdown()}")
-
-
-def terminal() -> Console:
-    """Where a suite's tables and lines go."""
-    from rich.console import Console
-
-    return Console()
 
 
 def percent(share: float | None) -> str:

@@ -35,6 +35,7 @@ QUANTIZED = ("int8", "int8-float", "int16x8")
 # with a reason, before or while it was converted. unavailable: TFLiteConverter does not write the case in this form,
 # or the interpreter does not execute it.
 Outcome = Literal["correct", "wrong", "failed", "crashed", "refused", "unavailable"]
+BAD = ("wrong", "failed", "crashed")
 OUTCOMES: tuple[Outcome, ...] = ("correct", "wrong", "failed", "crashed", "refused", "unavailable")
 
 # Of an output's range. The interpreter rounds activations to int8 as it runs where weights are int8, we do not.
@@ -145,11 +146,14 @@ def read_table(folder: Path) -> tuple[Case, ...]:
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise UsageError("two cases of the table have one name", received=sorted(twice))
+    if never := [(case.operator, case.name) for case in found if not case.ran_forms]:
+        raise UsageError("cases of the table have no form to be run in", received=never, supported=FORMS)
     return tuple(found)
 
 
 def chosen(folder: Path, operators: Sequence[str], forms: Sequence[str]) -> list[tuple[Case, str]]:
-    """Cases and forms, in order. Raises UnknownNameError for an operator without cases or a form that is none."""
+    """Cases and forms, in order. Raises UnknownNameError for an operator without cases or a form that is none,
+    UsageError where nothing is left to run."""
     cases = read_table(folder)
     known = {case.operator for case in cases}
     for operator in operators:
@@ -158,12 +162,19 @@ def chosen(folder: Path, operators: Sequence[str], forms: Sequence[str]) -> list
     for form in forms:
         if form not in (*FORMS, MADE):
             raise UnknownNameError("there is no such form", received=form, supported=(*FORMS, MADE))
-    return [
+    found = [
         (case, form)
         for case in cases
         for form in case.ran_forms
         if (not operators or case.operator in operators) and (not forms or form in forms)
     ]
+    if not found:
+        raise UsageError(
+            "no case of these operators is run in these forms",
+            received=f"{', '.join(operators) or 'all operators'} in {', '.join(forms) or 'all forms'}",
+            supported=sorted({form for case in cases if case.operator in operators for form in case.ran_forms}),
+        )
+    return found
 
 
 def run_suite(folder: Path, operators: Sequence[str], forms: Sequence[str], jobs: int = 1) -> Iterator[CaseResult]:
@@ -335,6 +346,8 @@ def _judged(
     producers = {
         index: operator for operator in graph.subgraphs[interface.subgraph].operators for index in operator.outputs
     }
+    if not expected:
+        return replace(result, outcome="failed", reason="the model has no outputs: the case shows nothing")
     if not case.constant and all(_is_of_one_value(value) for value in expected.values()):
         return replace(result, outcome="failed", reason="every expected output is of one value: the case shows nothing")
     for name, wanted in expected.items():

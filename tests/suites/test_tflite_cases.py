@@ -8,6 +8,7 @@ import pytest
 
 from harness.errors import UnknownNameError, UsageError
 from harness.runtimes import portable
+from harness.suites import tflite_cases
 from harness.suites.tflite_cases import Case, Input, chosen, find_table, read_table, run_case
 from tests.frontends.tflite.building import Tensor, constant, one_operator
 
@@ -57,3 +58,21 @@ def test_the_table(tmp_path: Path) -> None:
         chosen(TABLE, ("NOT_ONE",), ())
     with pytest.raises(UsageError, match="--table"):
         find_table(tmp_path)
+    with pytest.raises(UsageError, match=r"received CONV_3D_TRANSPOSE in int8"):
+        chosen(TABLE, ("CONV_3D_TRANSPOSE",), ("int8",))
+
+
+def test_a_case_that_never_runs_is_told(tmp_path: Path) -> None:
+    table = tmp_path / "never_run"
+    table.mkdir()
+    (table / "__init__.py").touch()
+    (table / "table.py").write_text(
+        "from harness.suites.tflite_cases import Case\nCASES = [Case('MUL', 'never', lambda: None, (), forms=())]\n"
+    )
+    with pytest.raises(UsageError, match="no form"):
+        read_table(table)
+
+
+def test_a_model_without_outputs_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tflite_cases, "_expected", lambda *_: ({}, {}))
+    assert run_case(made(constant=True), "made").outcome == "failed"
