@@ -69,9 +69,15 @@ def test_tolerance_depends_on_precision() -> None:
         ([0, 2], [1.9e6, 2], "float16", False),
         ([np.inf, 2], [1.9e6, 2], "float32", False),
         ([np.inf, 2, 2], [1.9e6, 2], "float16", False),
+        ([1, 0], [True, False], "float16", True),
+        ([1.0, 0.0], [True, False], "float16", True),
+        ([np.inf, 2], [1900000, 2], "float16", True),
+        ([True, False], [1.0, 0.0], "float16", True),
     ],
 )
-def test_beyond_float16_is_infinite(actual: list[float], expected: list[float], precision: str, agrees: bool) -> None:
+def test_beyond_float16_is_infinite_and_the_rest_as_before(
+    actual: list[float], expected: list[float], precision: str, agrees: bool
+) -> None:
     own, loose, tight = passed(np.array(actual), np.array(expected), precision, 0.05)["portable"]
     assert (loose, tight) == (agrees, agrees)
     assert own == (agrees and np.isfinite(actual).all())  # a test's own check stays what it is
