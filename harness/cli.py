@@ -6,25 +6,27 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from harness.comparison_command import compare
 from harness.doctor.command import doctor
 from harness.inspection_command import inspect
+from harness.list_command import list_
 from harness.suites.command import suite_coremltools
 from harness.suites.onnx_command import suite_onnx
 from harness.suites.tflite_command import suite_tflite
 
 if TYPE_CHECKING:
     from harness.case import ModelCase
-    from harness.evaluate import Cell, Plan
+    from harness.errors import UsageError
+    from harness.plan import Cell, Plan
     from harness.record import Record
-    from harness.store import Run, RunInfo
+    from harness.store import Run, RunInfo, Store
 
 # Plain help: rich takes half of the start-up time.
 app = typer.Typer(
-    help="Does a TensorFlow image-to-image model survive its trip to Core ML? With numbers and pictures.",
     rich_markup_mode=None,
     no_args_is_help=True,
     add_completion=False,
@@ -36,12 +38,15 @@ app.command()(doctor)
 suite_app.command("coremltools")(suite_coremltools)
 suite_app.command("onnx")(suite_onnx)
 suite_app.command("tflite")(suite_tflite)
+app.command()(compare)
 app.command("inspect")(inspect)
+app.command("list")(list_)
 app.add_typer(cache_app, name="cache")
 app.add_typer(suite_app, name="suite")
 
 MODELS = Path("models")
 RESULTS = Path("results")
+_REASONS = 3  # that are told where nothing was judged
 
 Out = Annotated[Path, typer.Option("--out", help="The folder of results.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -50,6 +55,26 @@ Plugins = Annotated[
     list[Path] | None, typer.Option("--plugin", help="Python file with translations of its own, repeatable.")
 ]
 Models = Annotated[Path, typer.Option("--models", help="The folder of model cases.")]
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(version("coreml-harness"))
+        raise typer.Exit
+
+
+@app.callback()
+def every_command(
+    context: typer.Context,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error came from.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+) -> None:
+    """Does a TensorFlow image-to-image model survive its trip to Core ML? With numbers and pictures."""
+    context.ensure_object(dict)["traceback"] = traceback
 
 
 @app.command()
@@ -72,39 +97,48 @@ def run(
     models_folder: Models = MODELS,
     samples: Annotated[int, typer.Option(min=0, help="Timed predictions in each cell; 0 times nothing.")] = 20,
     seed: Annotated[int, typer.Option(help="Seed of the schedule's random order.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the last unfinished run.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the last unfinished run, as it was begun.")
+    ] = False,
     plugin: Plugins = None,
     trust: Trust = False,
     json: Json = False,
 ) -> None:
     """Convert, execute, time and compare; store the results and write a report."""
-    from harness.case import discover, find_case
-    from harness.errors import UsageError
-    from harness.evaluate import Plan, default_routes, default_runtimes
-    from harness.frontends.plugin_files import load_plugin_files
-    from harness.store import Store
+    from harness.interruption import interruptible
 
-    store = Store(out)
-    if resume:
-        unfinished = store.resume()
-        _execute(_plan_of(unfinished, models_folder, trust), unfinished, json)
-    names = models or sorted(discover(models_folder))
-    if not names:
-        raise UsageError(f"there is no model in {models_folder}", remedy="Name a model file")
-    cases = [find_case(name, models_folder, trust=trust) for name in names]
-    plan = Plan(
-        cases=tuple(cases),
-        routes=tuple(route or default_routes()),
-        precisions=_precisions(precision),
-        runtimes=tuple(runtime or default_runtimes()),
-        compute_units=tuple(compute_unit or ()),
-        inputs=tuple(inputs or ()),
-        samples=samples,
-        seed=seed,
-        plugins=tuple(plugin or ()),
-    )
-    load_plugin_files(plan.plugins)  # before anything is stored
-    _execute(plan, store.begin(_information(plan)), json)
+    begun: Run | None = None
+    with interruptible(lambda: _kept(begun, out, resume)):
+        from harness.case import discover, distinct_names, find_case
+        from harness.errors import UsageError
+        from harness.frontends.plugin_files import load_plugin_files
+        from harness.inputs import check_files
+        from harness.plan import Plan, default_routes, default_runtimes
+        from harness.store import Store
+
+        store = Store(out)
+        if resume:
+            plan, begun = _resumed(store, models_folder, trust)
+            _execute(plan, begun, json)
+        check_files(inputs or ())
+        names = models or sorted(discover(models_folder))
+        if not names:
+            raise UsageError(f"there is no model in {models_folder}", remedy="Name a model file")
+        cases = [find_case(name, models_folder, trust=trust) for name in names]
+        plan = Plan(
+            cases=distinct_names(cases),
+            routes=tuple(route or default_routes()),
+            precisions=_precisions(precision),
+            runtimes=tuple(runtime or default_runtimes()),
+            compute_units=tuple(compute_unit or ()),
+            inputs=tuple(inputs or ()),
+            samples=samples,
+            seed=seed,
+            plugins=tuple(plugin or ()),
+        )
+        load_plugin_files(plan.plugins)  # before anything is stored
+        begun = store.begin(_information(plan, models_folder, trust))
+        _execute(plan, begun, json)
 
 
 @app.command()
@@ -125,10 +159,11 @@ def convert(
     from harness.case import find_case
     from harness.errors import UsageError
     from harness.frontends.plugin_files import load_plugin_files
-    from harness.inputs import open_source
+    from harness.inputs import check_files, open_source
 
     if output.suffix != ".mlpackage":
         raise UsageError(f"{output} is no name for an ML Program", supported=["a name that ends in .mlpackage"])
+    check_files(inputs or ())
     load_plugin_files(plugin or ())
     source = open_source(find_case(model, models_folder, trust=trust), tuple(inputs or ()))
     name = route or ("native" if source.format == "tensorflow" else source.format)
@@ -140,76 +175,20 @@ def convert(
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(help="The folder of results.")] = RESULTS,
+    folder: Annotated[Path, typer.Argument(help="A folder of results, or one run's folder.")] = RESULTS,
     json: Json = False,
 ) -> None:
-    """Show every run: table, Markdown and HTML."""
+    """Show every run, or one: table, Markdown and HTML."""
     from harness.report.frame import to_frame
-    from harness.store import Store
+    from harness.store import runs_at
 
-    records = Store(folder).records()
+    records = [record for run in runs_at(folder) for record in run.records]
     frame = to_frame(records)
     if json:
         typer.echo(frame.to_json(orient="records", indent=2))
         return
     _show(records)
     _write_report(records, folder)
-
-
-@app.command()
-def compare(
-    old: Annotated[Path, typer.Argument(help="A run's folder, or a folder of results (its last run).")],
-    new: Annotated[Path, typer.Argument(help="The same, of what is to be judged.")],
-    fail_on: Annotated[str, typer.Option(help="Rules, e.g. 'status', 'accuracy', 'latency>1.2', by commas.")] = "",
-    json: Json = False,
-) -> None:
-    """Show what changed between two runs; exit 1 where a rule is broken."""
-    from harness.report.compare import changes_table, compare_runs, parse_rules
-    from harness.report.frame import to_frame
-    from harness.store import last_run
-
-    rules = parse_rules(fail_on) if fail_on else ()
-    changes = compare_runs(to_frame(last_run(old).records), to_frame(last_run(new).records), rules)
-    if json:
-        from dataclasses import asdict
-
-        _print_json([asdict(change) for change in changes])
-    else:
-        from rich.console import Console
-
-        Console().print(changes_table(changes))
-    raise typer.Exit(1 if any(change.breaks for change in changes) else 0)
-
-
-@app.command(name="list")
-def list_(
-    what: Annotated[str, typer.Argument(help="models, routes, runtimes or limitations")],
-    models_folder: Models = MODELS,
-    json: Json = False,
-) -> None:
-    """List what there is."""
-
-    from harness.errors import UnknownNameError
-
-    listings = {
-        "models": lambda: _model_rows(models_folder),
-        "routes": lambda: _plugin_rows("harness.routes"),
-        "runtimes": lambda: _plugin_rows("harness.runtimes"),
-        "limitations": _limitation_rows,
-    }
-    if what not in listings:
-        raise UnknownNameError(f"there is no list of {what!r}", supported=sorted(listings))
-    rows = listings[what]()
-    if json:
-        _print_json(rows)
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*(rows[0] if rows else {"nothing": ""}), box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for row in rows:
-        table.add_row(*row.values())
-    Console().print(table)
 
 
 @cache_app.command("clear")
@@ -221,34 +200,56 @@ def cache_clear() -> None:
     typer.echo(f"{entries} conversions removed, {size:,} bytes")
 
 
-def _print_json(value: Any) -> None:
-    import json
+def _kept(run: Run | None, out: Path, resume: bool) -> str:
+    """What an interrupted run leaves, and how to go on."""
+    from shlex import quote
 
-    typer.echo(json.dumps(value, indent=2))
+    again = "`harness run --resume" + (f" --out {quote(str(out))}`" if out != RESULTS else "`")
+    if run is None:
+        return f"what was kept before still is, and {again} goes on with it" if resume else "nothing was kept"
+    planned, kept = len(run.info.cells), len(run.finished)
+    if not kept:
+        return "no cell had finished, so that nothing was kept"
+    if kept == planned:
+        return f"all {planned} cells are kept in {run.folder}; `harness report {quote(str(run.folder))}` shows them"
+    return f"{kept} of {planned} cells are kept in {run.folder}; {again} goes on with the rest"
 
 
 def _execute(plan: Plan, run: Run, json: bool) -> NoReturn:
     from harness.cache import ConversionCache
-    from harness.evaluate import cells, evaluate
-    from harness.report.picture import comparison_picture
-
-    def draw(path: Path, image: Any, reference: Any, candidate: Any, title: str) -> bool:
-        return comparison_picture(path, image, reference, candidate, candidate_title=title)
+    from harness.evaluate import evaluate
+    from harness.plan import cells
+    from harness.report.picture import draw_cell
 
     with (
         run,
         ConversionCache() as cache,
         _progress(len(cells(plan)), len(run.finished), quiet=json) as (announce, advance),
     ):
-        for _ in evaluate(plan, run, cache, announce, draw):
+        for _ in evaluate(plan, run, cache, announce, draw_cell):
             advance()
     records = run.records()
     if json:
-        _print_json([record.to_json() for record in records])
+        from harness.printing import print_json
+
+        print_json([record.to_json() for record in records])
     else:
         _show(records)
     _write_report(records, run.folder, quiet=json)
+    if not any(record.was_judged for record in records):
+        raise _nothing_judged(records)
     raise typer.Exit(0 if all(record.status in ("passed", "skipped") for record in records) else 1)
+
+
+def _nothing_judged(records: list[Record]) -> UsageError:
+    from harness.errors import UsageError
+
+    reasons = list(dict.fromkeys(f"{record.status}: {record.error}" for record in records))
+    rest = f" (and {len(reasons) - _REASONS} more reasons)" if len(reasons) > _REASONS else ""
+    return UsageError(
+        f"nothing was judged: no output of {len(records)} cells was compared with a reference",
+        received=" ".join(reasons[:_REASONS]) + rest,
+    )
 
 
 @contextmanager
@@ -257,6 +258,7 @@ def _progress(
 ) -> Iterator[tuple[Callable[[str, Cell | None], None], Callable[[], None]]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.text import Text
 
     console = Console(stderr=True)
     columns = (
@@ -264,15 +266,19 @@ def _progress(
         MofNCompleteColumn(),
         BarColumn(24),
         TimeElapsedColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
     )
     with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
         task = bar.add_task("starting", total=total, completed=done)
 
+        told = [""]
+
         def announce(what: str, cell: Cell | None) -> None:
             bar.update(task, description=f"{what} {cell}" if cell else what)
-            if not console.is_terminal and not quiet and cell is None:
-                console.print(what)
+            step = what.partition(":")[0]
+            if not console.is_terminal and not quiet and cell is None and step != told[0]:
+                told[0] = step
+                console.print(Text(step))
 
         yield announce, lambda: bar.advance(task)
 
@@ -307,12 +313,12 @@ def _precisions(given: list[str] | None) -> tuple[str, ...]:
     return tuple(given or PRECISIONS)
 
 
-def _information(plan: Plan) -> RunInfo:
-    """What is stored of a plan, so that it can be resumed."""
+def _information(plan: Plan, models_folder: Path, trust: bool) -> RunInfo:
+    """What is stored of a plan, so that it can be resumed from anywhere by `--resume` and `--out` alone."""
     import platform
 
-    from harness.evaluate import cells
     from harness.machine import machine_name
+    from harness.plan import cells
     from harness.store import RunInfo
 
     return RunInfo(
@@ -321,6 +327,8 @@ def _information(plan: Plan) -> RunInfo:
         cells=tuple(cell.key for cell in cells(plan)),
         options={
             "models": [case.argument for case in plan.cases],
+            "models_folder": str(models_folder.resolve()),
+            "trust": trust,
             "routes": list(plan.routes),
             "precisions": list(plan.precisions),
             "runtimes": list(plan.runtimes),
@@ -333,14 +341,27 @@ def _information(plan: Plan) -> RunInfo:
     )
 
 
+def _resumed(store: Store, models_folder: Path, trust: bool) -> tuple[Plan, Run]:
+    """The last unfinished run of a store, and what it planned; another run may take it where that fails."""
+    run = store.resume()
+    try:
+        return _plan_of(run, models_folder, trust), run
+    except BaseException:
+        run.close()
+        raise
+
+
 def _plan_of(run: Run, models_folder: Path, trust: bool) -> Plan:
-    from harness.case import find_case
-    from harness.evaluate import Plan
+    """What a run planned; the folder of models as given where an earlier version did not store it."""
+    from harness.case import distinct_names, find_case
+    from harness.plan import Plan
 
     stored = run.info.options
-    cases: list[ModelCase] = [find_case(name, models_folder, trust=trust) for name in stored["models"]]
+    folder = Path(stored.get("models_folder", models_folder))
+    trust = trust or stored.get("trust", False)
+    cases: list[ModelCase] = [find_case(name, folder, trust=trust) for name in stored["models"]]
     return Plan(
-        cases=tuple(cases),
+        cases=distinct_names(cases),
         routes=tuple(stored["routes"]),
         precisions=tuple(stored["precisions"]),
         runtimes=tuple(stored["runtimes"]),
@@ -350,24 +371,3 @@ def _plan_of(run: Run, models_folder: Path, trust: bool) -> Plan:
         seed=run.info.seed,
         plugins=tuple(Path(path) for path in stored.get("plugins", ())),
     )
-
-
-def _model_rows(folder: Path) -> list[dict[str, str]]:
-    from harness.case import discover
-
-    return [{"name": case.name, "description": case.description} for case in discover(folder).values()]
-
-
-def _plugin_rows(group: str) -> list[dict[str, str]]:
-    from harness import plugins
-
-    load: Callable[[str], Any] = plugins.route if group == plugins.ROUTES else plugins.runtime
-    return [{"name": name, "available": load(name).unavailable() or "yes"} for name in plugins.names(group)]
-
-
-def _limitation_rows() -> list[dict[str, str]]:
-    from harness.limitations import limitations
-
-    return [
-        {"where": item.where, "what": item.what, "kind": item.kind, "reason": item.reason} for item in limitations()
-    ]

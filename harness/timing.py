@@ -84,6 +84,13 @@ class Timing:
         """95th percentile in seconds."""
         return self._percentile(95)
 
+    @cached_property
+    def scatter(self) -> float | None:
+        """The interquartile range as a share of the median; None where the median is not positive."""
+        if self.quartiles is None or not self.median or self.median < 0:
+            return None
+        return (self.quartiles[1] - self.quartiles[0]) / self.median
+
     def _percentile(self, percent: float) -> float | None:
         return float(np.percentile(self.samples, percent)) if self.samples else None
 
@@ -113,13 +120,10 @@ class Timing:
             if count:
                 yield f"too few samples: {count}, where an interval of the median needs {MINIMUM_SAMPLES}"
             return
-        assert self.median is not None
-        assert self.quartiles is not None
-        if self.median <= 0:
+        if self.median is None or self.scatter is None:
             return
-        spread = (self.quartiles[1] - self.quartiles[0]) / self.median
-        if spread > SCATTER_LIMIT:
-            yield f"samples scatter: the interquartile range is {spread:.0%} of the median"
+        if self.scatter > SCATTER_LIMIT:
+            yield f"samples scatter: the interquartile range is {self.scatter:.0%} of the median"
         half = count // 2
         shift = (float(np.median(self.samples[-half:])) - float(np.median(self.samples[:half]))) / self.median
         if abs(shift) > DRIFT_LIMIT and abs(mann_kendall(self.samples)) > DRIFT_Z:
@@ -136,6 +140,17 @@ def _interval_rank(count: int) -> int | None:
     # bdtr(k, n, p) is P(Binomial(n, p) <= k), increasing in k.
     ranks = range(1, count // 2 + 1)
     return bisect_right(ranks, 1 - CONFIDENCE, key=lambda rank: 2 * float(bdtr(rank - 1, count, 0.5))) or None
+
+
+def ratios(samples: Sequence[float], reference: Sequence[float]) -> tuple[float, ...]:
+    """What a sample is of the reference's sample of the same round, round by round.
+
+    What slows the machine down for a while slows both of a round, and leaves their ratio. None where the counts
+    differ, for then it is not known which samples share a round, and where a reference took no time.
+    """
+    if len(samples) != len(reference) or not all(value > 0 for value in reference):
+        return ()
+    return tuple(value / beside for value, beside in zip(samples, reference, strict=True))
 
 
 def intervals_differ(first: tuple[float, float] | None, second: tuple[float, float] | None) -> bool | None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from harness.errors import UsageError
-from harness.timing import DRIFT_LIMIT, SCATTER_LIMIT, Timing, interleave, mann_kendall
+from harness.timing import DRIFT_LIMIT, SCATTER_LIMIT, Timing, interleave, mann_kendall, ratios
 
 
 def test_statistics_worked_by_hand() -> None:
@@ -18,12 +18,32 @@ def test_statistics_worked_by_hand() -> None:
     assert timing.median == 5.0
     assert timing.quartiles == (3.0, 7.0)
     assert timing.p95 == pytest.approx(8.6)
+    assert timing.scatter == 0.8
 
 
 def test_statistics_of_nothing() -> None:
     timing = Timing(())
     assert (timing.median, timing.quartiles, timing.p95, timing.median_interval) == (None, None, None, None)
     assert timing.warnings == ()
+
+
+@pytest.mark.parametrize("samples", [(), (0.0, 0.0, 1.0), (-1.0, 1.0, -1.0)])
+def test_no_scatter_about_a_median_that_is_not_positive(samples: tuple[float, ...]) -> None:
+    assert Timing(samples).scatter is None
+
+
+@pytest.mark.parametrize(
+    ("samples", "reference", "expected"),
+    [
+        ((2.0, 9.0), (1.0, 3.0), (2.0, 3.0)),  # of each round, not of the medians
+        ((2.0, 9.0), (1.0,), ()),
+        ((2.0,), (1.0, 3.0), ()),
+        ((2.0, 9.0), (1.0, 0.0), ()),
+        ((), (), ()),
+    ],
+)
+def test_ratios(samples: tuple[float, ...], reference: tuple[float, ...], expected: tuple[float, ...]) -> None:
+    assert ratios(samples, reference) == expected
 
 
 @pytest.mark.parametrize(

@@ -10,25 +10,26 @@ from typing import Any, get_args, get_type_hints
 import pandas as pd
 
 from harness.record import Record
-from harness.timing import Timing
+from harness.timing import Timing, ratios
 
 REFERENCE_NAMES = {"tensorflow": "TensorFlow", "tflite": "TensorFlow Lite", "onnxruntime": "ONNX Runtime"}
 
 CELL = ["model", "route", "precision", "runtime", "compute_unit"]
 
-# Milliseconds, but for the count, the ratio and the text.
+# Milliseconds, but for the count, the ratios and the text.
 DERIVED = [
     "sample_count", "median_ms", "median_low_ms", "median_high_ms", "quartile_low_ms", "quartile_high_ms", "p95_ms",
-    "reference_median_ms", "ratio", "stability",
+    "reference_median_ms", "ratio", "ratio_low", "ratio_high", "stability",
 ]  # fmt: skip
 
 
 def to_frame(records: Iterable[Record]) -> pd.DataFrame:
     """One row a record, in the order given: every field of Record, then ``DERIVED``.
 
-    ``median_low_ms`` and ``median_high_ms`` bound the median with 95 % confidence; ``ratio`` is the median
-    over the reference's median in the same schedule; ``stability`` is a tuple of warnings. What a record
-    does not have is NaN.
+    ``median_low_ms`` and ``median_high_ms`` bound the median with 95 % confidence. ``ratio`` is the median of the
+    samples' ratios to the reference's in the same rounds, with ``ratio_low`` and ``ratio_high``; where their counts
+    differ it is the ratio of the medians, without them. ``stability`` is a tuple of warnings. What a record does not
+    have is NaN.
     """
     rows = [_row(record) for record in records]
     frame = pd.DataFrame(rows, columns=[item.name for item in fields(Record)] + DERIVED)
@@ -38,7 +39,7 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
 def _number_columns() -> list[str]:
     hints = get_type_hints(Record)
     optional = [name for name, hint in hints.items() if type(None) in get_args(hint)]
-    return [*optional, *(name for name in DERIVED if name.endswith("_ms")), "ratio"]
+    return [*optional, *(name for name in DERIVED if name.endswith("_ms") or name.startswith("ratio"))]
 
 
 def _row(record: Record) -> dict[str, Any]:
@@ -58,9 +59,17 @@ def _row(record: Record) -> dict[str, Any]:
         **{item.name: getattr(record, item.name) for item in fields(record)},
         **{name: math.nan if value is None else value * 1000 for name, value in seconds.items()},
         "sample_count": len(record.samples),
-        "ratio": timing.median / reference.median if timing.median and reference.median else math.nan,
+        **_ratio(timing, reference),
         "stability": _stability(timing, reference, record),
     }
+
+
+def _ratio(timing: Timing, reference: Timing) -> dict[str, float]:
+    rounds = Timing(ratios(timing.samples, reference.samples))
+    median, (low, high) = rounds.median, rounds.median_interval or (math.nan, math.nan)
+    if median is None:
+        median = timing.median / reference.median if timing.median and reference.median else math.nan
+    return {"ratio": median, "ratio_low": low, "ratio_high": high}
 
 
 def _stability(timing: Timing, reference: Timing, record: Record) -> tuple[str, ...]:

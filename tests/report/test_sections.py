@@ -88,6 +88,6 @@ def test_reports_name_the_rung(tmp_path: Path) -> None:
 
 def test_plans_of_two_runs_are_compared() -> None:
     new = cell(compute_plan=plan(first="CPU", second="CPU"))
-    (change,) = compare_runs(to_frame([cell()]), to_frame([new]))
+    (change,) = compare_runs(to_frame([cell()]), to_frame([new])).changes
     assert (change.kind, change.verdict) == ("placement", "not comparable")
     assert "moved from NeuralEngine to CPU" in change.reason
