@@ -451,7 +451,7 @@ def test_steps_of_the_macos_workflow(runner: Runner) -> None:
     runner.command("harness", 'echo "$@"; exit 1')
     compared = runner.run(named["Compare with the last run on main"])
     assert compared.calls[1][:6] == ["gh", "run", "download", "41", "--name", "results-macos-15"]
-    assert "results --fail-on=status,accuracy>2,latency>2" in compared.log
+    assert "results --fail-on=status,accuracy=2,latency=2" in compared.log
     assert compared.status == 1
     assert "**A rule is broken**" in compared.summary
 
@@ -484,4 +484,4 @@ def test_the_action_with_harness_itself(tmp_path: Path) -> None:
     runner.context["steps.run.outputs.run"] = done.outputs["run"]
     compared = runner.run(ACTION_STEPS["Compare"], own, baseline=done.outputs["results"])
     assert (compared.status, compared.outputs["comparison"]) == (0, "passed"), compared.log
-    assert "Nothing changed." in compared.summary
+    assert "Nothing changed in 1 cell; the rule latency>2 had nothing to judge." in compared.summary
