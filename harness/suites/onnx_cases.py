@@ -7,6 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -93,7 +94,8 @@ def check_choice(kinds: Sequence[str], operators: Sequence[str]) -> None:
     known = {operator_of(case) for kind in kinds for case in cases(kind)}
     for operator in operators:
         if operator not in known:
-            raise UnknownNameError("no case tests this operator", received=repr(operator), supported=sorted(known))
+            near = get_close_matches(operator, known, 5) or f"{len(known)} operators, none with a name like it"
+            raise UnknownNameError("no case tests this operator", received=repr(operator), supported=near)
 
 
 def _forms(kind: str) -> tuple[str, ...]:

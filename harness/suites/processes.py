@@ -137,11 +137,13 @@ def command_line(suite: str, options: Mapping[str, Sequence[str] | None], flags:
 
 
 def print_reasons(results: Sequence[Any], outcomes: Sequence[str], listed: int) -> None:
-    """Why cases ended so: a line of each reason with the number of its cases, the most frequent first."""
+    """Why cases ended so: a line of each reason with the number of its cases, the most frequent first. A reason is the
+    same for two cases if it differs in nothing but their names."""
     reasons: dict[tuple[str, str], list[Any]] = {}
     for result in results:
         if result.outcome in outcomes:
-            reasons.setdefault((result.outcome, result.reason[:_REASON_CHARACTERS]), []).append(result)
+            reason = result.reason.replace(result.name, "...")[:_REASON_CHARACTERS]
+            reasons.setdefault((result.outcome, reason), []).append(result)
     ordered = sorted(reasons.items(), key=lambda item: len(item[1]), reverse=True)
     for (outcome, reason), same in ordered[:listed]:
         print(f"{len(same)} {outcome}, for instance {same[0].operator} {same[0].name} ({same[0].form}): {reason}")
