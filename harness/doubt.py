@@ -17,11 +17,11 @@ def doubt_of(prepared: PreparedModel, reference: LoadedModel, expected: Mapping[
     A model that keeps state between predictions (streaming audio) answers anew from its beginning when it is loaded
     again; one that draws random numbers does not, or draws the same sequence from a seed.
     """
-    again = compare(expected, reference.predict(prepared.inputs), DEFAULT_TOLERANCE)
+    again = compare(expected, reference.predict(prepared.inputs), DEFAULT_TOLERANCE, only_judged=True)
     if again.passed or any(item.judgement is None for item in again.outputs):
         return ""
     if prepared.keeps_state:
-        again = compare(expected, prepared.reference().predict(prepared.inputs), DEFAULT_TOLERANCE)
+        again = compare(expected, prepared.reference().predict(prepared.inputs), DEFAULT_TOLERANCE, only_judged=True)
         if again.passed:
             return ""
     worst = again.worst

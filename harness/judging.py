@@ -87,11 +87,11 @@ def judge(
         return replace(judged, reason=obstacle)
     if not judged.reason and judged.deviation > judged.bound:
         judged = replace(judged, reason=_beyond(judged))
+    if kind == "absolute" and not judged.reason:  # a bound that was asked for stands
+        return judged
     if likeness := _likeness(judged, *pair, precision, layout):
-        if judged.reason:
-            return replace(judged, reason=f"{judged.reason}: it is nearer to {likeness}")
-        if kind != "absolute":  # a bound that was asked for stands
-            return replace(judged, reason=f"is nearer to {likeness}")
+        reason = f"{judged.reason}: it is nearer to {likeness}" if judged.reason else f"is nearer to {likeness}"
+        return replace(judged, reason=reason)
     return judged
 
 

@@ -7,7 +7,7 @@ it is undefined: for empty arrays, for values that are not finite, and where its
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -246,11 +246,14 @@ def compare(
     tolerance: float | Tolerance,
     specs: Mapping[str, TensorSpec] | None = None,
     precision: str = "float32",
+    *,
+    only_judged: bool = False,
 ) -> Comparison:
     """Judge ``candidate`` against ``reference``, both by the reference's output names.
 
     ``tolerance`` is a case's, of which ``precision`` is taken, or a number: the greatest absolute error, inclusively.
-    ``specs`` (by the same names) give layouts and image types. An output that is missing, empty, of another shape or
+    ``specs`` (by the same names) give layouts and image types; ``only_judged`` leaves out all metrics but the greatest
+    absolute error. An output that is missing, empty, of another shape or
     not finite fails whatever the tolerance, also where the reference is not finite itself. Raises InputError for a
     tolerance that is no bound and for a reference without outputs.
     """
@@ -261,16 +264,20 @@ def compare(
     specs = specs or {}
     outputs = tuple(
         _compare_output(
-            name, np.asarray(array), candidate.get(name), tolerance.of_output(name), specs.get(name), precision
+            name,
+            np.asarray(array),
+            candidate.get(name),
+            tolerance.of_output(name),
+            specs.get(name),
+            precision,
+            only_judged,
         )
         for name, array in reference.items()
     )
     return Comparison(outputs, tuple(name for name in candidate if name not in reference))
 
 
-def absolute_bounds(
-    reference: Mapping[str, Array], tolerance: Tolerance, precision: str
-) -> dict[str, float | None]:
+def absolute_bounds(reference: Mapping[str, Array], tolerance: Tolerance, precision: str) -> dict[str, float | None]:
     """The greatest absolute error that passes, by output; None of labels, and where nothing can be compared."""
     bounds: dict[str, float | None] = {}
     for name, array in reference.items():
@@ -282,7 +289,13 @@ def absolute_bounds(
 
 
 def _compare_output(
-    name: str, reference: Array, candidate: Array | None, tolerance: Tolerance, spec: TensorSpec | None, precision: str
+    name: str,
+    reference: Array,
+    candidate: Array | None,
+    tolerance: Tolerance,
+    spec: TensorSpec | None,
+    precision: str,
+    only_judged: bool,
 ) -> OutputComparison:
     if candidate is None:
         return OutputComparison(name, f"output {name!r} is missing")
@@ -291,13 +304,14 @@ def _compare_output(
     if obstacle:
         return OutputComparison(name, f"output {name!r} {obstacle}")
     layout = spec.layout if spec else None
-    judged = judge(reference, candidate, tolerance, precision, name=name, layout=layout)
+    judged = judge(reference, candidate, tolerance.of_output(name), precision, name=name, layout=layout)
+    reason = f"output {name!r} {judged.reason}" if judged.reason else ""
+    compared = OutputComparison(name, reason, judged, max_absolute_error(reference, candidate))
+    if only_judged:
+        return compared
     peak = data_range(reference, spec)
-    return OutputComparison(
-        name=name,
-        reason=f"output {name!r} {judged.reason}" if judged.reason else "",
-        judgement=judged,
-        max_abs_error=max_absolute_error(reference, candidate),
+    return replace(
+        compared,
         mean_abs_error=mean_absolute_error(reference, candidate),
         relative_error=relative_error(reference, candidate),
         cosine=cosine_similarity(reference, candidate),

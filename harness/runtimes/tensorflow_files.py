@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ def open_model(case: ModelCase) -> SourceModel:
     Raises ModelFileError, and UsageError for what is not TensorFlow's.
     """
     import_tensorflow()
+    _begin_names_anew()
     if case.build is not None:
         return _open_built(case, call_of_case(case.build, "build", case.name))
     path = case.source
@@ -41,6 +43,13 @@ def open_model(case: ModelCase) -> SourceModel:
     if not path.exists():
         raise ModelFileError(f"there is no model at {path}", remedy="Check the path")
     return openers[case.format](case, path)
+
+
+def _begin_names_anew() -> None:
+    """Layers that Keras names and counts itself are called alike, however many models were built before: names of nodes
+    are part of what is converted."""
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.clear_session(free_memory=False)
 
 
 def _open_built(case: ModelCase, model: Any) -> SourceModel:

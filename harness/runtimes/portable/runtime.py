@@ -30,6 +30,8 @@ class _Loaded(LoadedModel):
 
         assert isinstance(model, PortableModel)
         self._model = model
+        # As long as the model is loaded, as Core ML keeps it.
+        self._state = model.new_state() if model.features.states else None
 
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        return {name: np.asarray(value) for name, value in self._model.predict(inputs).items()}
+        return {name: np.asarray(value) for name, value in self._model.predict(inputs, self._state).items()}
