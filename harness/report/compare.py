@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import pandas as pd
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from harness.errors import UsageError
 from harness.latency import LatencyChange, Measured, compare_latency
 from harness.report.content import milliseconds, small
-from harness.report.frame import CELL, REFERENCE_NAMES, latest
+from harness.report.frame import CELL, latest
 from harness.report.latency_words import latency_reason
+from harness.report.names import runtime_name
 from harness.runtimes.coreml.plan import ComputePlan, difference
 
 # An error that grows or shrinks by no more than this factor is the same: sums are reordered between machines.
@@ -189,12 +191,20 @@ def _status(cell: CellKey, first: Row, second: Row) -> Change:
     return Change(cell, "status", "status", old, new, verdict, reason=second["error"] if verdict != "same" else "")
 
 
+# What a deviation is called, by tolerance.Kind.
+_MEASURES = {"range": "error of range", "steps": "steps", "labels": "labels"}
+
+
 def _accuracy(cell: CellKey, first: Row, second: Row) -> Change | None:
-    old, new = first["max_abs_error"], second["max_abs_error"]
+    """By what was judged (a share of the range, steps, a share of labels), where both runs judged the same way."""
+    kinds = {row["judged_as"] for row in (first, second)}
+    measure = _MEASURES.get(first["judged_as"], "") if len(kinds) == 1 else ""
+    name = "deviation" if measure else "max_abs_error"
+    old, new = first[name], second[name]
     if math.isnan(old) or math.isnan(new):  # where there is none, the status says so
         return None
     verdict: Verdict = "worse" if new > old * ACCURACY_FACTOR else "better" if old > new * ACCURACY_FACTOR else "same"
-    return Change(cell, "accuracy", "max error", small(old), small(new), verdict, _quotient(new, old))
+    return Change(cell, "accuracy", measure or "max error", small(old), small(new), verdict, _quotient(new, old))
 
 
 def _latency(cell: CellKey, first: Row, second: Row, references: Measures) -> Change | None:
@@ -228,8 +238,7 @@ def _other_conditions(first: Row, second: Row) -> str:
 
 
 def _reference_name(row: Row) -> str:
-    name: str = row["reference"]
-    return REFERENCE_NAMES.get(name, name)
+    return runtime_name(row["reference"])
 
 
 def _formatted(found: LatencyChange) -> tuple[str, str]:
@@ -270,22 +279,29 @@ def _judged(change: Change, rules: tuple[Rule, ...]) -> Change:
     return Change(**{**vars(change), "breaks": broken})
 
 
-def changes_table(changes: Iterable[Change]) -> Table:
-    """What changed, for the terminal; a broken rule is named in its row, which is red too."""
+def changes_table(changes: Iterable[Change]) -> Group:
+    """What changed, for the terminal, with reasons below; a broken rule is named in its row, which is red too."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for header in ("Cell", "What"):
         table.add_column(header, overflow="fold")
     for header in ("Old", "New", "New/old"):
         table.add_column(header, justify="right")
-    table.add_column("Verdict", overflow="fold")
+    for header in ("Verdict", "Note"):
+        table.add_column(header, overflow="fold")
+    notes: dict[str, int] = {}
     for change in changes:
         quotient = "" if change.change is None else f"{change.change:.2f}"
-        breaks = "".join(f", breaks {rule}" for rule in change.breaks)
-        verdict = f"{change.verdict}{breaks}" + (f": {change.reason}" if change.reason else "")
+        verdict = change.verdict + "".join(f", breaks {rule}" for rule in change.breaks)
+        note = str(notes.setdefault(change.reason, len(notes) + 1)) if change.reason else ""
         style = "bold red" if change.breaks else {"better": "green", "worse": "yellow"}.get(change.verdict, "dim")
-        cells = (" ".join(change.cell), change.measure, change.old, change.new, quotient, verdict)
+        cells = (" ".join(change.cell), change.measure, change.old, change.new, quotient, verdict, note)
         table.add_row(*map(Text, cells), style=style)
-    return table
+    below = Table.grid(padding=(0, 1, 0, 0))
+    below.add_column(justify="right", width=3)
+    below.add_column(overflow="fold")
+    for reason, number in notes.items():
+        below.add_row(str(number), Text(reason))
+    return Group(table, below)
 
 
 def closing_line(comparison: RunComparison) -> str:

@@ -10,9 +10,8 @@ from typing import Any, get_args, get_type_hints
 import pandas as pd
 
 from harness.record import Record
+from harness.report.names import runtime_name
 from harness.timing import Timing, ratios
-
-REFERENCE_NAMES = {"tensorflow": "TensorFlow", "tflite": "TensorFlow Lite", "onnxruntime": "ONNX Runtime"}
 
 CELL = ["model", "route", "precision", "runtime", "compute_unit"]
 
@@ -73,7 +72,7 @@ def _ratio(timing: Timing, reference: Timing) -> dict[str, float]:
 
 
 def _stability(timing: Timing, reference: Timing, record: Record) -> tuple[str, ...]:
-    name = REFERENCE_NAMES.get(record.reference, record.reference)
+    name = runtime_name(record.reference)
     of_reference = (f"{name}'s {warning}" for warning in reference.warnings)
     return tuple(dict.fromkeys((*timing.warnings, *of_reference)))
 

@@ -19,7 +19,7 @@ def latency_reason(change: LatencyChange, reference: str) -> str:
     old, new = (_estimate(timing, scale, unit) for timing in (change.old, change.new))
     sentence = f"{what} went from {old} to {new}"
     if change.way == "median":
-        sentence += f"; medians are compared, for these samples were not taken in rounds with {reference}'s"
+        sentence += f"; medians are compared, for not every sample has one of {reference} in its round"
     return f"{sentence}; {_beside_noise(change, reference)}"
 
 
