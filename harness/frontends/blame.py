@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import ConversionError, HarnessError, InternalError, one_line
+from harness.errors import ConversionError, HarnessError, InternalError, UnsupportedError, one_line
 
 _OURS, _BUILDERS = "harness", "coremltools"
 _REPORT = (
@@ -58,6 +58,15 @@ def is_ours(error: BaseException) -> bool:
     return not isinstance(error, MemoryError | RecursionError) and (place is None or place.package == _OURS)
 
 
+def _is_of_unknown_size(error: BaseException) -> bool:
+    """Whether a number was asked of a symbol, which is how MIL writes a size that is not known before it runs."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    innermost = str(trace.tb_frame.f_globals.get("__name__", "")) if trace is not None else ""
+    return isinstance(error, TypeError) and innermost.startswith("sympy.")
+
+
 def reason(error: BaseException, *packages: str) -> str:
     """What was said, and the function that said it: many messages ("list index out of range") mean nothing alone."""
     text = one_line(_CLASS.sub(r"\1", str(error)) or type(error).__name__, 300).rstrip(".")
@@ -70,6 +79,12 @@ def reason(error: BaseException, *packages: str) -> str:
 def blamed(error: Exception, where: str, action: str = "cannot be translated", by: str | None = None) -> HarnessError:
     """The error to raise from an exception that is none of harness's. ``where`` is what of the model is concerned and
     ``by`` the function that translates it."""
+    if _is_of_unknown_size(error):
+        return UnsupportedError(
+            f"{where} {action} with sizes that are not known before it runs",
+            received="flexible dimensions",
+            remedy="Give the model's inputs fixed shapes",
+        )
     if not is_ours(error):
         return ConversionError(f"{where} {action}", received=reason(error))
     return InternalError(

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import UnsupportedError
+from harness.errors import ConversionError, UnsupportedError
 from harness.frontends.builder import dtype_of, like, mb
 from harness.frontends.dispatch import Value, Var
 from harness.frontends.program import as_var
 
 _NUMPY_MODES = {"reflect": "reflect", "edge": "edge", "wrap": "wrap", "symmetric": "symmetric"}
+_WIDEST = 1 << 24
 _MIL_MODES = {"reflect": "reflect", "edge": "replicate"}
 
 
@@ -84,6 +85,10 @@ def padded(x: Var, pairs: list[tuple[int, int]], mode: str, value: Value, dtype:
     x = _cut(x, pairs)
     pairs = [(max(0, before), max(0, after)) for before, after in pairs]
     kind = dtype_of(x)
+    if max(map(max, pairs), default=0) > _WIDEST:
+        raise ConversionError("the padding is wider than any tensor", received=pairs, supported=f"up to {_WIDEST}")
+    if 0 in x.shape:
+        raise UnsupportedError("Core ML has no tensors without elements", received=f"padding of shape {x.shape}")
     inner = rank >= 2 and all(pair == (0, 0) for pair in pairs[:-2]) and kind in ("fp32", "fp16")
     if mode == "reflect":  # MIL mirrors once
         inner = inner and all(

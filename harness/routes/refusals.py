@@ -4,40 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import ConversionError, UnsupportedError, one_line
 from harness.frontends.blame import reason
+from harness.frontends.left import Left, listed
 from harness.frontends.onnx.graph import DOMAINS, all_nodes
 
-# Of one operator; operators are named all.
-_NODES = 5
 _REMEDY = "Replace such operators in the model, or try another route"
 # What tf2onnx does not translate of TFLite keeps TFLite's name with this before it.
 _OF_TFLITE = "TFL_"
-
-
-@dataclass(frozen=True)
-class Left:
-    """A node that a converter does not translate. ``detail`` is why, where it translates others of its operator."""
-
-    operator: str
-    node: str
-    detail: str = ""
 
 
 def refusal(
     converter: str, model: str, left: Iterable[Left], failure: str | None = None, at: str | None = None
 ) -> UnsupportedError:
     """The error that names them all. ``failure`` is what went wrong besides, and ``at`` which node."""
-    operators: dict[tuple[str, str], set[str]] = {}
-    for each in left:
-        operators.setdefault((each.operator, each.detail), set()).add(each.node)
-    listed = ", ".join(_listed(*key, sorted(nodes - {""})) for key, nodes in sorted(operators.items()))
     besides = f"; besides, it fails at {at}" if failure and at else ""
     return UnsupportedError(
-        f"{converter} cannot convert {model}: it does not translate {listed}{besides}",
+        f"{converter} cannot convert {model}: it does not translate {listed(left)}{besides}",
         received=failure,
         remedy=_REMEDY,
     )
@@ -50,14 +35,6 @@ def _failure(converter: str, model: str, at: str | None, failure: str) -> Conver
         received=failure,
         remedy="Try another route, or replace the operator" if at else "Try another route",
     )
-
-
-def _listed(operator: str, detail: str, nodes: list[str]) -> str:
-    named = f"{operator} of {detail}" if detail else operator
-    if not nodes:
-        return named
-    more = f" and {len(nodes) - _NODES} more" if len(nodes) > _NODES else ""
-    return f"{named} (node{'s' if len(nodes) > 1 else ''} {', '.join(map(repr, nodes[:_NODES]))}{more})"
 
 
 # Graphs of TensorFlow ------------------------------------------------------------------------------

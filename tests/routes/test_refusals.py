@@ -12,8 +12,9 @@ import pytest
 from harness import plugins
 from harness.case import ModelCase
 from harness.errors import ConversionError, UnsupportedError
+from harness.frontends.left import Left, listed
 from harness.quiet import quiet_imports
-from harness.routes.refusals import Left, refusal, tflite_refusal
+from harness.routes.refusals import tflite_refusal
 from harness.runtimes.tensorflow import FrozenGraph, load_graph
 
 with quiet_imports():
@@ -154,5 +155,5 @@ def test_all_that_tflite_says_in_one_line(message: str, said: str) -> None:
 
 def test_many_nodes_are_counted_and_operators_are_not() -> None:
     left = [Left(f"Op{kind}", f"n{number}") for kind in range(30) for number in range(8)]
-    message = str(refusal("a converter", "m", left))
+    message = listed(left)
     assert all(f"Op{kind} (nodes 'n0', 'n1', 'n2', 'n3', 'n4' and 3 more)" in message for kind in range(30))

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from harness.artifact import Artifact
-from harness.errors import ConversionError, UnknownNameError, UnsupportedError, one_line
+from harness.errors import ConversionError, InternalError, UnknownNameError, UnsupportedError, one_line
 from harness.frontends.blame import blame
 from harness.frontends.dispatch import Value
+from harness.frontends.left import Left, listed
 from harness.frontends.onnx import ops  # noqa: F401 (fills the table of translations)
+from harness.frontends.onnx.consistency import check_node
 from harness.frontends.onnx.graph import (
     DOMAINS,
     Node,
@@ -50,11 +52,11 @@ _HELD_BY_FLOAT32 = frozenset(
     }
 )  # fmt: skip
 _CASTS = frozenset({"Cast", "CastLike"})
-_UNKNOWN = ValueType("")
 _NOT_FOLDED = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial", "Dropout"}
 )
 _LARGEST_FOLDED = 2**26  # elements
+_LARGEST_SIZE = 2**31 - 1
 
 
 @collection_paused()
@@ -113,8 +115,10 @@ def _with_functions_inlined(model: OnnxModel) -> OnnxModel:
     try:
         proto = inliner.inline_selected_functions(explicit, kept, exclude=True, inline_schema_functions=True)
     except Exception as error:  # onnx raises whatever its inliner does
+        expanded = [Left(node.op_type, node.name) for node in all_nodes(model.graph) if is_expanded(node)]
         raise ConversionError(
-            f"onnx cannot expand the functions of model {model.name}", received=one_line(error)
+            f"onnx cannot expand the functions of model {model.name} by which it defines {listed(expanded)}",
+            received=one_line(error),
         ) from error
     return check_model(proto, model.name, model.folder)
 
@@ -148,18 +152,23 @@ def _refuse_unsupported(model: OnnxModel) -> None:
         is_known = type_.dtype in COMPUTED or _is_only_cast(model.graph, item.name, type_)
         if item.name not in initializers and (not is_known or type_.shape is None):
             problems.append(f"input {item.name!r} is of type {type_.dtype}, shape {type_.shape}")
+        elif any(size is not None and size > _LARGEST_SIZE for size in type_.shape or ()):
+            problems.append(f"input {item.name!r} is larger than 32 bits count, shape {type_.shape}")
         elif item.name not in initializers and type_.shape and 0 in type_.shape and not is_empty(type_):
             problems.append(f"input {item.name!r} holds no element, shape {type_.shape}")
-    _find_problems(model, model.graph, initializers, {}, problems)
+    left: list[Left] = []
+    _find_untranslated(model, model.graph, initializers, {}, left)
+    if left:
+        problems.append(f"there is no translation of {listed(left)}")
     if problems:
-        listed = "; ".join(problems[:20]) + (f"; and {len(problems) - 20} more" if len(problems) > 20 else "")
         raise UnsupportedError(
-            f"model {model.name} cannot be said in Core ML: {listed}", remedy="See `harness list limitations`"
+            f"model {model.name} cannot be said in Core ML: {'; '.join(problems)}",
+            remedy="See `harness list limitations`",
         )
 
 
-def _find_problems(
-    model: OnnxModel, graph: Any, constants: set[str], outer: Mapping[str, ValueType], problems: list[str]
+def _find_untranslated(
+    model: OnnxModel, graph: Any, constants: set[str], outer: Mapping[str, ValueType], left: list[Left]
 ) -> None:
     types = {**outer, **value_types(graph)}
     constants = set(constants) | {tensor.name for tensor in graph.initializer}
@@ -168,25 +177,25 @@ def _find_problems(
         folds = not inner and node.op_type not in _NOT_FOLDED and all(name in constants for name in node.input if name)
         if node.op_type == "Shape" and (shape := types.get(node.input[0], ValueType("")).shape) is not None:
             folds = folds or None not in shape
-        where = f"{node.op_type} node {node.name or (node.output[0] if node.output else '')!r}"
+        name = node.name or (node.output[0] if node.output else "")
         if folds:
             constants.update(node.output)
         elif _translation(model, node) is None:
-            problems.append(f"{where} has no translation" + (f" (domain {node.domain})" if node.domain else ""))
-        else:
-            for name in (*node.input, *node.output):
-                if (
-                    node.op_type in _CASTS
-                    and name in node.input
-                    and types.get(name, _UNKNOWN).dtype in _HELD_BY_FLOAT32
-                ):
-                    continue
-                dtype = types[name].dtype if name in types and name not in constants else ""
-                if dtype and dtype not in COMPUTED:
-                    problems.append(f"{where} computes with {dtype}")
-                    break
+            left.append(Left(node.op_type, name, f"domain {node.domain}" if node.domain else ""))
+        elif dtype := _uncomputed_type(node, types, constants):
+            left.append(Left(node.op_type, name, dtype))
         for subgraph in inner:
-            _find_problems(model, subgraph, constants, types, problems)
+            _find_untranslated(model, subgraph, constants, types, left)
+
+
+def _uncomputed_type(node: Any, types: Mapping[str, ValueType], constants: set[str]) -> str:
+    """A type among a node's values that MIL does not compute with."""
+    for name in (*node.input, *node.output):
+        dtype = types[name].dtype if name in types and name not in constants else ""
+        is_cast = node.op_type in _CASTS and name in node.input and dtype in _HELD_BY_FLOAT32
+        if dtype and dtype not in COMPUTED and not is_cast:
+            return dtype
+    return ""
 
 
 def _is_only_cast(graph: Any, name: str, type_: ValueType) -> bool:
@@ -287,7 +296,13 @@ class Converter:
             attributes=attributes_of(proto), types=self.types, proto=proto, converter=_Inner(self, scope),
         )  # fmt: skip
         with blame(str(node)):
-            results = self._results(node, scope)
+            try:
+                results = self._results(node, scope)
+            except InternalError as error:
+                given = {name: scope.find(name) for name in node.inputs if name}
+                check_node(node, {name: value for name, value in given.items() if value is not None},
+                           self.model.opsets, error)  # fmt: skip
+                raise
             for name, value in zip(node.outputs, results, strict=False):
                 if name and value is not None:
                     scope.values[name] = value

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.errors import ModelFileError
+from harness.errors import ModelFileError, one_line
 from harness.frontends.dispatch import Array
 
 if TYPE_CHECKING:
@@ -96,7 +96,9 @@ def read_model(path: Path) -> OnnxModel:
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read", received=error.strerror or error) from error
     except (DecodeError, ValueError, RuntimeError, UnicodeDecodeError) as error:
-        raise ModelFileError(f"{path} is not an ONNX model", received=error, remedy="Export it again") from error
+        raise ModelFileError(
+            f"{path} is not an ONNX model", received=one_line(error), remedy="Export it again"
+        ) from error
     return check_model(proto, path.stem, path.parent)
 
 
@@ -123,10 +125,7 @@ def check_model(proto: onnx.ModelProto, name: str, folder: Path | None = None) -
         onnx.checker.ValidationError, onnx.shape_inference.InferenceError, OSError, ValueError, RuntimeError, TypeError,
         UnicodeDecodeError, OverflowError, MemoryError,
     ) as error:  # fmt: skip
-        reason = str(error).strip().splitlines()
-        raise ModelFileError(
-            f"model {name} is not a valid ONNX model", received=reason[0][:300] if reason else type(error).__name__
-        ) from error
+        raise ModelFileError(f"model {name} is not a valid ONNX model", received=one_line(error)) from error
     return OnnxModel(name, proto, opsets, folder)
 
 
@@ -148,7 +147,7 @@ def array_of(tensor: onnx.TensorProto) -> Array:
     try:
         array: Array = numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError, OverflowError, UnicodeDecodeError) as error:
-        raise ModelFileError(f"tensor {tensor.name!r} is damaged", received=str(error)[:300]) from error
+        raise ModelFileError(f"tensor {tensor.name!r} is damaged", received=one_line(error)) from error
     return array
 
 

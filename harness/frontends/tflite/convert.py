@@ -15,6 +15,7 @@ from harness.errors import ConversionError, UnknownNameError, UnsupportedError
 from harness.frontends.blame import blame
 from harness.frontends.builder import dtype_of
 from harness.frontends.dispatch import Translation, Value, Var
+from harness.frontends.left import Left, listed
 from harness.frontends.program import InputRange, Names, ProgramBuilder, Scope, as_var, identifier, write_program
 from harness.frontends.tflite import ops  # noqa: F401 (fills the table of translations)
 from harness.frontends.tflite.axes import on_twins
@@ -40,6 +41,7 @@ from harness.frontends.tflite.quantization import (
 )
 from harness.frontends.tflite.reader import read_graph
 from harness.frontends.tflite.registry import TRANSLATIONS
+from harness.frontends.tflite.shapes import check_axes
 from harness.frontends.tflite.sizes import remember_sizes
 from harness.frontends.tflite.variables import OPERATORS as RESOURCE_OPERATORS
 from harness.frontends.tflite.variables import Variables, states_of, target_for
@@ -107,14 +109,13 @@ class Features:
 
 
 def _refuse_unsupported(graph: TFLiteGraph, interface: Signature) -> None:
-    problems: list[str] = []
+    left: list[Left] = []
     has_custom = False
     for subgraph in _called(graph, interface):
         for operator in subgraph.operators:
-            where = f"{operator.name} operator {operator.index} of subgraph {subgraph.name or '0'}"
+            name = subgraph.tensors[operator.outputs[0]].name if operator.outputs else f"{operator.index}"
             if TRANSLATIONS.find(operator.name, operator.version) is None:
-                kind = "custom operator " if operator.is_custom else ""
-                problems.append(f"{kind}{where} has no translation")
+                left.append(Left(f"custom operator {operator.name}" if operator.is_custom else operator.name, name))
                 has_custom |= operator.is_custom
                 continue
             for index in (*operator.inputs, *operator.outputs):
@@ -123,13 +124,12 @@ def _refuse_unsupported(graph: TFLiteGraph, interface: Signature) -> None:
                     continue
                 known_types = COMPUTED | {"complex64"} if operator.name in COMPLEX else COMPUTED
                 if tensor.dtype not in known_types and not tensor.is_constant:
-                    problems.append(f"{where} computes with {tensor.dtype}")
+                    left.append(Left(operator.name, name, tensor.dtype))
                     break
-    if problems:
-        listed = "; ".join(problems[:20]) + (f"; and {len(problems) - 20} more" if len(problems) > 20 else "")
+    if left:
         own = "Translate custom operators in a file of your own, --plugin FILE (docs/tflite.md)"
         raise UnsupportedError(
-            f"model {graph.name} cannot be said in Core ML: {listed}",
+            f"model {graph.name} cannot be said in Core ML: there is no translation of {listed(left)}",
             remedy=own if has_custom else "See `harness list limitations`",
         )
 
@@ -241,6 +241,7 @@ class Converter:
             raise UnsupportedError(f"{node} has no translation", supported=TRANSLATIONS.operators())
         inputs = [self._value(subgraph, index, scope) if index >= 0 else None for index in operator.inputs]
         options = options_of(operator, translation)
+        check_axes(operator.name, inputs)
         rewritten = on_twins(operator.name, inputs, options)
         if rewritten is None:
             results = translation.call(

@@ -10,6 +10,7 @@ import numpy as np
 from harness.errors import UnsupportedError
 from harness.frontends.builder import like, mb
 from harness.frontends.dispatch import Value, Var
+from harness.frontends.expect import check_rank, of_each_axis
 from harness.frontends.onnx.graph import Node
 from harness.frontends.onnx.registry import translates
 from harness.frontends.program import as_var
@@ -22,7 +23,7 @@ def explicit_pads(
     """Begin and end of each axis, as MIL has them. Raises UnsupportedError where SAME needs a size that is open."""
     spatial = len(kernel)
     if auto_pad in ("NOTSET", ""):
-        given = list(pads or [0] * (2 * spatial))
+        given = of_each_axis("pads", pads, 2 * spatial, 0, 0)
         return [given[axis + side * spatial] for axis in range(spatial) for side in (0, 1)]
     if auto_pad == "VALID":
         return [0] * (2 * spatial)
@@ -85,7 +86,8 @@ def conv(
 ) -> Var:
     """x (N, C_in, *D), weight (C_out, C_in / group, *K)."""
     spatial = len(x.shape) - 2
-    steps, rates = list(strides or [1] * spatial), list(dilations or [1] * spatial)
+    check_rank("the weight", weight, len(x.shape))
+    steps, rates = of_each_axis("strides", strides, spatial, 1, 1), of_each_axis("dilations", dilations, spatial, 1, 1)
     kernel = [int(size) for size in weight.shape[2:]]
     mode = padding(explicit_pads(auto_pad, pads, x.shape[2:], kernel, steps, rates))
     if _is_computed(weight):
@@ -169,13 +171,14 @@ def conv_transpose(
 ) -> Var:
     """x (N, C_in, *D), weight (C_in, C_out / group, *K); sizes as in the operator's description."""
     spatial = len(x.shape) - 2
+    check_rank("the weight", weight, len(x.shape))
     if not all(isinstance(size, int | np.integer) for size in x.shape):
         if output_shape or any(output_padding or ()):
             raise UnsupportedError("output_shape or output_padding of flexible sizes", supported="explicit pads")
         return _flexible_transposed(x, weight, bias, auto_pad, dilations, group, pads, strides)
-    steps, rates = list(strides or [1] * spatial), list(dilations or [1] * spatial)
-    extra = list(output_padding or [0] * spatial)
-    given = list(pads or [0] * (2 * spatial)) if auto_pad in ("NOTSET", "") else [0] * (2 * spatial)
+    steps, rates = of_each_axis("strides", strides, spatial, 1, 1), of_each_axis("dilations", dilations, spatial, 1, 1)
+    extra = of_each_axis("output_padding", output_padding, spatial, 0, 0)
+    given = of_each_axis("pads", pads if auto_pad in ("NOTSET", "") else None, 2 * spatial, 0, 0)
     wanted = list(output_shape)[-spatial:] if output_shape is not None else None
     begins, sizes = [], []
     for axis in range(spatial):
@@ -231,8 +234,11 @@ def col2im(
     spatial = len(block_shape)
     if spatial > 3:
         raise UnsupportedError("MIL convolves up to three axes", received=block_shape)
-    steps, rates = list(strides or [1] * spatial), list(dilations or [1] * spatial)
-    given = list(pads or [0] * (2 * spatial))
+    check_rank("the columns", x, 3)
+    of_each_axis("image_shape", image_shape, spatial, 1, 1)
+    of_each_axis("block_shape", block_shape, spatial, 1, 1)
+    steps, rates = of_each_axis("strides", strides, spatial, 1, 1), of_each_axis("dilations", dilations, spatial, 1, 1)
+    given = of_each_axis("pads", pads, 2 * spatial, 0, 0)
     grid = [
         (image_shape[axis] + given[axis] + given[axis + spatial] - (block_shape[axis] - 1) * rates[axis] - 1)
         // steps[axis] + 1
@@ -250,6 +256,8 @@ def causal_conv_with_state(
     x: Var, weight: Value, bias: Value | None = None, past: Var | None = None, *, activation: str = "none", node: Node
 ) -> tuple[Var, ...]:
     """x (N, C, L) after the state (N, C, K - 1), each channel convolved by itself; and the state to come."""
+    check_rank("the input", x, 3)
+    check_rank("the weight", weight, 3)
     channels, memory = int(x.shape[1]), int(weight.shape[2]) - 1
     if memory == 0 and node.wants(1):
         raise UnsupportedError("Core ML has no tensors without elements", received="the state of a kernel of size 1")

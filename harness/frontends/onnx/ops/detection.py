@@ -8,6 +8,7 @@ from harness.errors import UnsupportedError
 from harness.frontends.blocks import scalar
 from harness.frontends.builder import mb
 from harness.frontends.dispatch import Value, Var
+from harness.frontends.expect import check_rank
 from harness.frontends.onnx.declared import known_or_none
 from harness.frontends.onnx.registry import translates
 from harness.frontends.program import as_var
@@ -23,6 +24,8 @@ def non_max_suppression(
     known = known_or_none(max_output_boxes_per_class)
     if max_output_boxes_per_class is None or (known is not None and known[0] <= 0):
         raise UnsupportedError("Core ML has no tensors without elements", received="max_output_boxes_per_class 0")
+    check_rank("the scores", scores, 3)
+    check_rank("the boxes", boxes, 3)
     batch, classes, count = _sizes(scores)
     groups = batch * classes
     most = count if known is None else min(count, int(known[0]))

@@ -137,6 +137,8 @@ def transpose(x: Var, *, perm: tuple[int, ...] | None = None) -> Var:
 def concat(*values: Value, axis: int) -> Var:
     """Along one axis; parts without elements add nothing."""
     full = [value for value in values if 0 not in value.shape]
+    if not full:
+        raise UnsupportedError("Core ML has no tensors without elements", received="parts that are all empty")
     return mb.concat(values=[as_var(value) for value in full], axis=axis) if len(full) > 1 else as_var(full[0])
 
 

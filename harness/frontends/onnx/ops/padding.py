@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.frontends.dispatch import Value, Var
+from harness.frontends.expect import of_each_axis
 from harness.frontends.onnx.graph import Node
 from harness.frontends.onnx.registry import translates
 from harness.frontends.padding import fixed_size, pad_constant, padded
@@ -41,6 +42,7 @@ def center_crop_pad(x: Var, shape: tuple[int, ...], *, axes: tuple[int, ...] | N
     """The middle, or x in the middle of zeros; what is odd is at the end."""
     rank = len(x.shape)
     chosen = [axis % rank for axis in axes] if axes is not None else list(range(rank))
+    of_each_axis("shape", shape, len(chosen), 1, 1)
     pairs = [(0, 0)] * rank
     for axis, wanted in zip(chosen, shape, strict=True):
         missing = wanted - fixed_size(x.shape[axis])

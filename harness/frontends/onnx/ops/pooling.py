@@ -10,6 +10,7 @@ import numpy as np
 from harness.errors import UnsupportedError
 from harness.frontends.builder import like, mb
 from harness.frontends.dispatch import Array, Var
+from harness.frontends.expect import check_rank, of_each_axis
 from harness.frontends.onnx.graph import Node
 from harness.frontends.onnx.ops.convolution import explicit_pads, padding
 from harness.frontends.onnx.registry import translates
@@ -43,7 +44,9 @@ def _windows(
     pads: Sequence[int] | None, strides: Sequence[int] | None,
 ) -> _Windows:  # fmt: skip
     spatial = len(kernel)
-    steps, rates = list(strides or [1] * spatial), list(dilations or [1] * spatial)
+    check_rank("the input", x, spatial + 2)
+    of_each_axis("kernel_shape", kernel, spatial, 1, 1)
+    steps, rates = of_each_axis("strides", strides, spatial, 1, 1), of_each_axis("dilations", dilations, spatial, 1, 1)
     amounts = explicit_pads(auto_pad, pads, x.shape[2:], kernel, steps, rates)
     tail = [0] * spatial
     if ceil and auto_pad in ("NOTSET", ""):
@@ -242,7 +245,8 @@ def max_unpool(
 ) -> Var:
     """x at its indices in a tensor of zeros of the pooled size; a greater ``output_shape`` is filled with zeros."""
     spatial = len(kernel_shape)
-    steps, amounts = list(strides or [1] * spatial), list(pads or [0] * (2 * spatial))
+    check_rank("the input", x, spatial + 2)
+    steps, amounts = of_each_axis("strides", strides, spatial, 1, 1), of_each_axis("pads", pads, 2 * spatial, 0, 0)
     shape = [int(size) for size in x.shape]
     for axis in range(spatial):
         lost = amounts[axis] + amounts[axis + spatial]

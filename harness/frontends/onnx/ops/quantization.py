@@ -11,6 +11,7 @@ import numpy as np
 from harness.errors import UnsupportedError
 from harness.frontends.builder import dtype_of, mb
 from harness.frontends.dispatch import Array, Value, Var
+from harness.frontends.expect import of_each_axis
 from harness.frontends.integers import NARROW
 from harness.frontends.onnx.graph import Node
 from harness.frontends.onnx.ops.convolution import conv
@@ -45,7 +46,8 @@ def _along(value: Value, x: Var, axis: int, block_size: int = 0) -> Var:
     var = _var(value)
     rank = len(x.shape)
     if block_size:
-        blocks = np.arange(int(x.shape[axis % rank]), dtype=np.int32) // block_size
+        size = int(x.shape[axis % rank])
+        blocks = np.arange(size, dtype=np.int32) // min(size, *of_each_axis("block_size", (block_size,), 1, 1, 1))
         return mb.gather(x=var, indices=blocks, axis=axis % rank)
     if len(var.shape) <= 1 and int(np.prod([int(size) for size in var.shape])) == 1:
         return mb.reshape(x=var, shape=[1] * max(rank, 1))

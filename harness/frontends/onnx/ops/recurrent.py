@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import UnsupportedError
+from harness.errors import ConversionError, UnsupportedError
 from harness.frontends.builder import mb
 from harness.frontends.dispatch import Value, Var
+from harness.frontends.expect import check_rank, of_each_axis
 from harness.frontends.onnx.declared import known_or_none
 from harness.frontends.onnx.graph import Node
 from harness.frontends.onnx.registry import translates
@@ -137,6 +138,14 @@ def _run(
 ) -> tuple[Var, ...]:
     """Y (steps, directions, batch, hidden) and the last states (directions, batch, hidden), or with batch first."""
     sequence = as_var(x)
+    check_rank("the input", sequence, 3)
+    of_each_axis("hidden_size", (options.hidden,), 1, 1, 1)
+    for value in (weight, recurrent):
+        check_rank("a weight", value, 3)
+    if recurrent.shape[-1] != options.hidden:
+        raise ConversionError(
+            "the recurrent weight is not of hidden_size", received=recurrent.shape[-1], supported=options.hidden
+        )
     if options.layout:
         sequence = mb.transpose(x=sequence, perm=[1, 0, 2])
     steps, batch = int(sequence.shape[0]), int(sequence.shape[1])

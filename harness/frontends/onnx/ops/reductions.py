@@ -9,6 +9,7 @@ import numpy as np
 from harness.errors import UnsupportedError
 from harness.frontends.builder import dtype_of, like, mb
 from harness.frontends.dispatch import Value, Var
+from harness.frontends.expect import axis_of, check_rank
 from harness.frontends.integers import truncated_quotient
 from harness.frontends.onnx.declared import known_or_none, reduced_axes
 from harness.frontends.onnx.graph import Node
@@ -66,6 +67,7 @@ def _by_input(mil_name: str) -> Callable[..., Var]:
         known = known_or_none(axes)
         if axes is not None and known is None:
             rank = len(x.shape)
+            check_rank("the axes", axes, 1)
             fitting = reduced_axes([int(s) for s in x.shape], node, int(axes.shape[0]), bool(keepdims))
             result = _reduced(mil_name, x, fitting[0], keepdims, node)
             # Several give the same shape: chosen when the model runs.
@@ -129,7 +131,7 @@ def cumsum(x: Var, axis: Value, *, exclusive: int = 0, reverse: int = 0, node: N
     rank = len(x.shape)
     known = known_or_none(axis)
     if known is not None:
-        return along(int(known[0]) % rank)
+        return along(axis_of("the input", int(known[0]), len(x.shape)))
     chosen = mb.mod(x=mb.reshape(x=axis, shape=[1] * rank), y=np.int32(rank))
     nowhere = np.zeros([int(size) for size in x.shape], bool)
     result = along(0)

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import UnsupportedError
+from harness.errors import ConversionError, UnsupportedError
 from harness.frontends.builder import mb
 from harness.frontends.dispatch import Array, Value, Var
+from harness.frontends.expect import axis_of
 from harness.frontends.onnx.declared import declared_shape, known_or_none
 from harness.frontends.onnx.graph import Node
 from harness.frontends.onnx.registry import translates
@@ -274,7 +275,11 @@ def resize(
         extrapolation_value,
     )  # fmt: skip
     rank = len(x.shape)
-    chosen = [axis % rank for axis in axes] if axes is not None else list(range(rank))
+    chosen = [axis_of("the input", axis, len(x.shape)) for axis in axes] if axes is not None else list(range(rank))
+    for what, numbers in (("scales", scales), ("sizes", sizes)):
+        count = 0 if numbers is None else int(np.prod(numbers.shape))
+        if count not in (0, len(chosen)):
+            raise ConversionError(f"there are {count} {what}", supported=f"{len(chosen)}, one for each axis")
     regions = [(0.0, 1.0)] * len(chosen)
     if coordinate_transformation_mode == "tf_crop_and_resize":
         if not isinstance(roi, np.ndarray):
@@ -295,7 +300,7 @@ def resize(
             factors = [factor] * len(given)
             wanted = [int(np.floor(old * factor + 0.5)) for old in given]
     elif scales is not None and scales.size:
-        factors = [float(scale) for scale in scales]
+        factors = [float(scale) for scale in scales.reshape(-1)]
         if not all(isinstance(size, int | np.integer) for size in x.shape):
             spread = [1.0] * rank
             for axis, factor in zip(chosen, factors, strict=True):

@@ -9,6 +9,7 @@ import numpy as np
 from harness.errors import UnsupportedError
 from harness.frontends.builder import dtype_of, like, mb
 from harness.frontends.dispatch import Array, Value, Var
+from harness.frontends.expect import check_rank, of_each_axis
 from harness.frontends.onnx.registry import translates
 from harness.frontends.program import as_var
 
@@ -115,7 +116,7 @@ def _mirrored(x: Var, low: float, high: float) -> Var:
 @translates("AffineGrid", since=20)
 def affine_grid(theta: Var, size: tuple[int, ...], *, align_corners: int = 0) -> Var:
     """theta (N, d, d + 1) applied to the homogeneous places of an image of ``size`` (N, C, *D)."""
-    sizes = size[2:]
+    sizes = tuple(of_each_axis("size", size, len(size), 1, 1))[2:]
     if align_corners and 1 in sizes:
         raise UnsupportedError("align_corners along an axis of one element", received=size)
     along = [np.linspace(-1, 1, count) if align_corners else (np.arange(count) * 2 + 1) / count - 1 for count in sizes]
@@ -144,11 +145,15 @@ def deform_conv(
     with zeros outside, and weighed by ``mask`` (N, offset_group * K, H2, W2)."""
     if len(x.shape) != 4:
         raise UnsupportedError("MIL samples images", received=f"rank {len(x.shape)}", supported="rank 4")
+    check_rank("the weight", weight, 4)
+    check_rank("the offset", offset, 4)
+    of_each_axis("pads", pads, 4, 0, 0)
     batch, channels, height, width = (int(size) for size in x.shape)
     outputs, _, *kernel = (int(size) for size in weight.shape)
     rows, columns = (int(size) for size in offset.shape[2:])
     taps, places = int(np.prod(kernel)), rows * columns
-    steps, rates, begins = strides or (1, 1), dilations or (1, 1), (pads or (0, 0))[:2]
+    steps, rates = of_each_axis("strides", strides, 2, 1, 1), of_each_axis("dilations", dilations, 2, 1, 1)
+    begins = (pads or (0, 0))[:2]
     y = np.arange(kernel[0])[:, None, None, None] * rates[0] + np.arange(rows)[:, None] * steps[0] - begins[0]
     x_ = np.arange(kernel[1])[:, None, None] * rates[1] + np.arange(columns) * steps[1] - begins[1]
     base = np.stack(np.broadcast_arrays(x_, y), axis=-1).reshape(1, taps, places, 2)
@@ -185,6 +190,7 @@ def roi_align(
     that it is a product with a matrix for the rows and one for the columns of each region."""
     if mode != "avg":
         raise UnsupportedError("RoiAlign of the greatest weighted pixel", received=f"mode {mode}", supported="avg")
+    of_each_axis("output_height and output_width", (output_height, output_width), 2, 1, 1)
     half = coordinate_transformation_mode == "half_pixel"
     matrices = []
     for axis, cells in ((1, output_height), (0, output_width)):

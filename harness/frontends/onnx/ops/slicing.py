@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import UnsupportedError
+from harness.errors import ConversionError, UnsupportedError
 from harness.frontends.builder import like, mb
 from harness.frontends.dispatch import Value, Var
+from harness.frontends.expect import axis_of, check_rank, one_of
 from harness.frontends.integers import wrapped
 from harness.frontends.onnx.declared import declared_shape, known_or_none, static_shape
 from harness.frontends.onnx.graph import Node
@@ -52,6 +53,9 @@ def slice_(
     given = (starts, ends, axes, steps)
     known = [None if value is None else known_or_none(value) for value in given]
     if any(value is not None and found is None for value, found in zip(given, known, strict=True)):
+        for value in given:
+            if value is not None:
+                check_rank("a bound, step or list of axes", value, 1)
         are_known = all(value is None or found is not None for value, found in zip(given[2:], known[2:], strict=True))
         if static_shape(node) is None and are_known:
             named = range(int(starts.shape[0])) if known[2] is None else [int(axis) for axis in known[2]]
@@ -136,6 +140,10 @@ def _wrapped_around(indices: Value, size: Any) -> Value:
 def _tuples(indices: Value, x: Var, batch_dims: int = 0) -> Value:
     """Tuples of indices, each counted from the begin of its axis."""
     depth = int(indices.shape[-1])
+    if batch_dims + depth > len(x.shape):
+        raise ConversionError(
+            "indices have more places than the input has axes", received=depth, supported=f"{len(x.shape) - batch_dims}"
+        )
     sizes = x.shape[batch_dims : batch_dims + depth]
     if not all(isinstance(size, int | np.integer) for size in sizes):
         raise UnsupportedError("tuples of indices into flexible axes", received=[str(size) for size in sizes])
@@ -145,7 +153,7 @@ def _tuples(indices: Value, x: Var, batch_dims: int = 0) -> Value:
 @translates("Gather")
 def gather(x: Var, indices: Value, *, axis: int = 0) -> Var:
     """Slices of an axis at indices, which may be negative."""
-    axis %= len(x.shape)
+    axis = axis_of("the input", axis, len(x.shape))
     positive = _positive(indices, x, axis)
     return as_numbers(lambda x: mb.gather(x=x, indices=positive, axis=axis), x)
 
@@ -153,7 +161,8 @@ def gather(x: Var, indices: Value, *, axis: int = 0) -> Var:
 @translates("GatherElements", since=11)
 def gather_elements(x: Var, indices: Value, *, axis: int = 0) -> Var:
     """One element for each index."""
-    axis %= len(x.shape)
+    check_rank("the indices", indices, len(x.shape))
+    axis = axis_of("the input", axis, len(x.shape))
     positive = _positive(indices, x, axis)
     sizes, wanted = ([value.shape[other] for other in range(len(x.shape)) if other != axis] for value in (x, indices))
     if sizes != wanted and all(isinstance(size, int | np.integer) for size in (*x.shape, *wanted)):
@@ -178,8 +187,9 @@ def scatter_elements(
     x: Var, indices: Value, updates: Var, *, axis: int = 0, reduction: str = "none", node: Node
 ) -> Var:
     """x with elements of an axis replaced, or combined, at indices."""
-    axis %= len(x.shape)
-    positive, mode = _positive(indices, x, axis), _MODES[reduction]
+    check_rank("the indices", indices, len(x.shape))
+    axis = axis_of("the input", axis, len(x.shape))
+    positive, mode = _positive(indices, x, axis), one_of("reduction", reduction, _MODES)
 
     sizes, wanted = ([value.shape[other] for other in range(len(x.shape)) if other != axis] for value in (x, indices))
 
@@ -204,7 +214,7 @@ def scatter(x: Var, indices: Value, updates: Var, *, axis: int = 0, node: Node) 
 @translates("ScatterND", since=11)
 def scatter_nd(x: Var, indices: Value, updates: Var, *, reduction: str = "none", node: Node) -> Var:
     """x with slices replaced, or combined, at tuples of indices."""
-    positive, mode = _tuples(indices, x), _MODES[reduction]
+    positive, mode = _tuples(indices, x), one_of("reduction", reduction, _MODES)
 
     def scattered(data: Var, updates: Var) -> Var:
         return mb.scatter_nd(data=data, indices=positive, updates=updates, mode=mode)

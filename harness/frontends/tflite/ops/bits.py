@@ -62,6 +62,9 @@ def cast(x: Var, *, in_data_type: str = "", out_data_type: str = "", node: Node)
 
 def _converted(x: Var, given: str, wanted: str) -> Var:
     if given == "float32" and wanted in NARROW:
-        limits = np.iinfo(wanted)  # C leaves open what lies beyond
-        x = mb.clip(x=x, alpha=np.float32(limits.min), beta=np.float32(limits.max))
+        bits, is_signed = NARROW[wanted]
+        least = -(1 << bits - 1) if is_signed else 0
+        x = mb.clip(
+            x=x, alpha=np.float32(least), beta=np.float32(least + (1 << bits) - 1)
+        )  # C leaves open what lies beyond
     return converted(x, given, wanted)

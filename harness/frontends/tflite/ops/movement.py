@@ -6,6 +6,7 @@ import numpy as np
 
 from harness.frontends.builder import dtype_of, like, mb
 from harness.frontends.dispatch import Array, Value, Var
+from harness.frontends.expect import axis_of
 from harness.frontends.program import as_var
 from harness.frontends.selection import as_numbers
 from harness.frontends.tflite.axes import reshaped, sizes_of, stacked, transposed, widened
@@ -72,8 +73,8 @@ def concatenation(*values: Var, axis: int, fused_activation_function: str) -> Va
 @translates("PACK")
 def pack(*values: Var, axis: int, values_count: int) -> Var:
     """Along a new axis."""
-
-    return as_numbers(lambda *items: stacked(items, axis), *values)
+    along = axis_of("the result", axis, len(values[0].shape) + 1)
+    return as_numbers(lambda *items: stacked(items, along), *values)
 
 
 @translates("UNPACK")

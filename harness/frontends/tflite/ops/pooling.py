@@ -8,6 +8,7 @@ from harness.errors import UnsupportedError
 from harness.frontends import space
 from harness.frontends.builder import mb
 from harness.frontends.dispatch import Array, Value, Var
+from harness.frontends.expect import of_each_axis
 from harness.frontends.tflite.layout import channels_first, channels_last, is_known, known, sizes
 from harness.frontends.tflite.node import Node
 from harness.frontends.tflite.ops.activations import fused
@@ -125,7 +126,7 @@ def resize_nearest_neighbor(x: Var, size: Value, *, align_corners: bool, half_pi
     if known(size) is None or not all(is_known(item) for item in x.shape[1:3]):
         return channels_last(_picked_nearest(channels_first(x), size, align_corners, half_pixel_centers))
     given = [int(item) for item in x.shape[1:3]]
-    wanted = sizes(size)
+    wanted = of_each_axis("size", sizes(size), 2, 1, 1)
     if not align_corners and all(new % old == 0 for new, old in zip(wanted, given, strict=True)):
         factors = [float(new // old) for new, old in zip(wanted, given, strict=True)]
         resized = mb.upsample_nearest_neighbor(

@@ -94,6 +94,8 @@ def segment_sum(x: Var, segments: Value) -> Var:
 
 def _unsorted(x: Var, segments: Var, count: int, empty: float, mode: str) -> Var:
     """Rows of segments combined; negative segments are left out, empty ones have the value ``empty``."""
+    if count < 1:
+        raise UnsupportedError("Core ML has no tensors without elements", received=f"{count} segments")
     leading = len(segments.shape)
     tail = [_fixed(size) for size in x.shape[leading:]]
     ids = mb.reshape(x=segments, shape=[-1]) if leading != 1 else segments

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.errors import UnsupportedError
+from harness.errors import ConversionError, UnsupportedError
 from harness.frontends.builder import mb
 from harness.frontends.dispatch import Array, Value, Var
 from harness.frontends.program import as_var
@@ -76,10 +76,14 @@ def strided_slice(
     offset: bool = False,
 ) -> Var:
     """As in TensorFlow. New axes and an ellipsis are written out before MIL sees them."""
+    if 0 in strides:
+        raise ConversionError("a slice has a step of 0", received=strides.tolist())
     axes: list[_AxisSlice] = []
     new: list[int] = []
     rank, count = len(x.shape), len(strides)
     named = count - new_axis_mask.bit_count() - ellipsis_mask.bit_count()
+    if named > rank:
+        raise ConversionError("a slice names more axes than its input has", received=named, supported=rank)
     for index in range(count):
         bit = 1 << index
         if ellipsis_mask & bit:
