@@ -182,8 +182,8 @@ class Bench:
                 self.settings.progress(f"{what}: round {count} of {schedule.samples}", None)
 
         self.settings.progress(f"{what}: warming up", None)
-        # Warming up takes no longer than measuring: it is not what was asked for.
-        most = max(2 * schedule.warm_up.window, min(schedule.warm_up.most, schedule.samples))
+        # Warming up takes half as long as measuring at most: it is not what was asked for.
+        most = max(2 * schedule.warm_up.window, min(schedule.warm_up.most, schedule.samples // 2))
         return replace(schedule, warm_up=replace(schedule.warm_up, most=most)).time(targets, progress)
 
     def _judged(self, item: _Loaded) -> Record:

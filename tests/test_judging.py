@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from harness.metrics import Comparison, compare
 from harness.photographs import photograph
 from harness.tensors import TensorSpec
 from harness.tolerance import DEFAULT_TOLERANCE, Tolerance
+from harness.tolerance import KINDS as KINDS_OF_TOLERANCE
 
 Array = np.ndarray
 SIZE = 64
@@ -345,3 +348,15 @@ def test_a_case_overrides_what_is_told() -> None:
 def test_a_tolerance_that_is_none(wrong: Callable[[], Tolerance]) -> None:
     with pytest.raises(InputError):
         wrong()
+
+
+def test_the_example_in_the_docs_is_a_case() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "verdicts.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, object] = {"build": lambda: None}
+    exec(code, names)
+    tolerance = names["CASE"].tolerance  # type: ignore[attr-defined]
+    assert tolerance.bound("labels", "float16") == 5e-3
+    assert tolerance.of_output("score").bound("absolute", "float32") == 1e-6
+    for kind in KINDS_OF_TOLERANCE:
+        assert f"| `{kind}` |" in text
