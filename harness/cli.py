@@ -137,7 +137,7 @@ def run(
             plugins=tuple(plugin or ()),
         )
         load_plugin_files(plan.plugins)  # before anything is stored
-        begun = store.begin(_information(plan, models_folder, trust))
+        begun = store.begin(_information(plan, models_folder))
         _execute(plan, begun, json)
 
 
@@ -244,11 +244,12 @@ def _execute(plan: Plan, run: Run, json: bool) -> NoReturn:
 def _nothing_judged(records: list[Record]) -> UsageError:
     from harness.errors import UsageError
 
-    reasons = list(dict.fromkeys(f"{record.status}: {record.error}" for record in records))
-    rest = f" (and {len(reasons) - _REASONS} more reasons)" if len(reasons) > _REASONS else ""
+    reasons = list(dict.fromkeys(record.error.rstrip(".") for record in records))
+    rest = f"; and {len(reasons) - _REASONS} more reasons" if len(reasons) > _REASONS else ""
+    cells = f"none of {len(records)} cells" if len(records) > 1 else "the one cell"
+    was = "was" if len(records) > 1 else "was not"
     return UsageError(
-        f"nothing was judged: no output of {len(records)} cells was compared with a reference",
-        received=" ".join(reasons[:_REASONS]) + rest,
+        f"nothing was judged: {cells} {was} compared with a reference. {'; '.join(reasons[:_REASONS])}{rest}"
     )
 
 
@@ -313,8 +314,9 @@ def _precisions(given: list[str] | None) -> tuple[str, ...]:
     return tuple(given or PRECISIONS)
 
 
-def _information(plan: Plan, models_folder: Path, trust: bool) -> RunInfo:
-    """What is stored of a plan, so that it can be resumed from anywhere by `--resume` and `--out` alone."""
+def _information(plan: Plan, models_folder: Path) -> RunInfo:
+    """What is stored of a plan, so that it can be resumed from anywhere by `--resume` and `--out`. Trust is not: it has
+    to be given again."""
     import platform
 
     from harness.machine import machine_name
@@ -328,7 +330,6 @@ def _information(plan: Plan, models_folder: Path, trust: bool) -> RunInfo:
         options={
             "models": [case.argument for case in plan.cases],
             "models_folder": str(models_folder.resolve()),
-            "trust": trust,
             "routes": list(plan.routes),
             "precisions": list(plan.precisions),
             "runtimes": list(plan.runtimes),
@@ -358,7 +359,6 @@ def _plan_of(run: Run, models_folder: Path, trust: bool) -> Plan:
 
     stored = run.info.options
     folder = Path(stored.get("models_folder", models_folder))
-    trust = trust or stored.get("trust", False)
     cases: list[ModelCase] = [find_case(name, folder, trust=trust) for name in stored["models"]]
     return Plan(
         cases=distinct_names(cases),
