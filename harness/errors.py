@@ -99,7 +99,7 @@ class InternalError(HarnessError):
 
 def one_line(error: object, limit: int = 400) -> str:
     """The message of a library's error as one line of readable length, whatever lines it was in; its type if empty."""
-    text = " ".join(_COLOURS.sub("", str(error)).split())
+    text = " ".join(_COLOURS.sub("", str(error)).split()).rstrip(" .:")
     if len(text) > limit:
         text = f"{text[:limit].rsplit(' ', 1)[0]} ..."
-    return text.rstrip(" :") or type(error).__name__
+    return text or type(error).__name__

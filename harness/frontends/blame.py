@@ -69,7 +69,7 @@ def _is_of_unknown_size(error: BaseException) -> bool:
 
 def reason(error: BaseException, *packages: str) -> str:
     """What was said, and the function that said it: many messages ("list index out of range") mean nothing alone."""
-    text = one_line(_CLASS.sub(r"\1", str(error)) or type(error).__name__, 300).rstrip(".")
+    text = one_line(_CLASS.sub(r"\1", str(error)) or type(error).__name__, 300)
     if not isinstance(error, ValueError | NotImplementedError) and type(error).__name__ not in text:
         text = f"{type(error).__name__}: {text}"
     place = place_of(error, *(packages or (_BUILDERS,)))

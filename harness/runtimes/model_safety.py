@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import ModelFileError
+from harness.errors import ModelFileError, one_line
 from harness.quiet import quiet_imports
 
 TRUST = "If you trust the file's author, pass --trust"
@@ -50,7 +50,7 @@ def check_keras_archive(path: Path) -> None:
             config = archive.read("config.json").decode()
     except (zipfile.BadZipFile, KeyError, UnicodeDecodeError, OSError, EOFError) as error:
         raise ModelFileError(
-            f"{path} is not a .keras file, or it is damaged", received=first_line(error), remedy="Save the model anew"
+            f"{path} is not a .keras file, or it is damaged", received=one_line(error), remedy="Save the model anew"
         ) from error
     _check_keras_config(path, config)
 
@@ -64,7 +64,7 @@ def check_h5(path: Path) -> None:
             config = file.attrs.get("model_config")
     except (OSError, KeyError, RuntimeError) as error:
         raise ModelFileError(
-            f"{path} is not an HDF5 file, or it is damaged", received=first_line(error), remedy="Save the model anew"
+            f"{path} is not an HDF5 file, or it is damaged", received=one_line(error), remedy="Save the model anew"
         ) from error
     if config is None:
         raise ModelFileError(
@@ -82,7 +82,7 @@ def _check_keras_config(path: Path, text: str) -> None:
         config = json.loads(text)
     except json.JSONDecodeError as error:
         raise ModelFileError(
-            f"the configuration in {path} is damaged", received=first_line(error), remedy="Save the model anew"
+            f"the configuration in {path} is damaged", received=one_line(error), remedy="Save the model anew"
         ) from error
     for node in _objects(config):
         class_name = node["class_name"]
@@ -224,9 +224,3 @@ def check_finite(tensors: Iterable[tuple[str, np.ndarray[Any, Any]]], model: str
             received=f"{int(np.isnan(values).sum())} NaN and {int(np.isinf(values).sum())} infinite of {values.size}",
             remedy="Mend or retrain the model",
         )
-
-
-def first_line(error: BaseException) -> str:
-    """The message of a library's error, cut to one line of readable length."""
-    lines = str(error).strip().splitlines()
-    return (lines[0][:200].rstrip(" .:") if lines else "") or type(error).__name__

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from harness.artifact import Artifact
-from harness.errors import ModelFileError, PackageError, PredictionError
+from harness.errors import ModelFileError, PackageError, PredictionError, one_line
 from harness.quiet import quiet_imports
 from harness.runtimes.base import LoadedModel, Runtime
-from harness.runtimes.model_safety import first_line
 from harness.source import SourceFile
 from harness.tensors import Array, TensorSpec, as_declared, check_inputs
 
@@ -62,7 +61,7 @@ def _graphs(path: Path) -> Iterator[Any]:
     try:
         proto = onnx.load(path, load_external_data=False)
     except Exception as error:  # ONNX Runtime reads what protobuf refuses
-        raise ModelFileError(f"{path.name} is not an ONNX model", received=first_line(error)) from error
+        raise ModelFileError(f"{path.name} is not an ONNX model", received=one_line(error)) from error
     waiting = [proto.graph, *proto.functions]
     while waiting:
         graph = waiting.pop()
@@ -93,7 +92,7 @@ class _Session(LoadedModel):
         try:
             self._session: Any = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's errors have no common class
-            raise ModelFileError(f"ONNX Runtime cannot load {path.name}", received=first_line(error)) from error
+            raise ModelFileError(f"ONNX Runtime cannot load {path.name}", received=one_line(error)) from error
         self._name = path.name
         self.inputs = tuple(_spec(item) for item in self._session.get_inputs())
         self.outputs = tuple(_spec(item) for item in self._session.get_outputs())
@@ -107,7 +106,7 @@ class _Session(LoadedModel):
         try:
             results = self._session.run(None, arrays)
         except Exception as error:  # ONNX Runtime's errors have no common class
-            raise PredictionError(f"ONNX Runtime failed on {self._name}", received=first_line(error)) from error
+            raise PredictionError(f"ONNX Runtime failed on {self._name}", received=one_line(error)) from error
         return {spec.name: np.asarray(result) for spec, result in zip(self.outputs, results, strict=True)}
 
 

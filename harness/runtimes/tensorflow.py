@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 from harness.artifact import Artifact
 from harness.case import ModelCase, case_from_file
-from harness.errors import ConversionError, PackageError, PredictionError
-from harness.runtimes import model_safety
+from harness.errors import ConversionError, PackageError, PredictionError, one_line
 from harness.runtimes.base import LoadedModel, Runtime
 from harness.runtimes.tensorflow_files import open_model
 from harness.runtimes.tensorflow_graph import FrozenGraph, SourceModel, import_tensorflow
@@ -59,7 +58,7 @@ class _LoadedGraph(LoadedModel):
                 results = self._graph.function(*tensors)
             except tf.errors.OpError as error:
                 raise PredictionError(
-                    f"TensorFlow failed while it executed {self._graph.name}", received=model_safety.first_line(error)
+                    f"TensorFlow failed while it executed {self._graph.name}", received=one_line(error)
                 ) from error
         return {spec.name: result.numpy() for spec, result in zip(self._graph.outputs, results, strict=True)}
 

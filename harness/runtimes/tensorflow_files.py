@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.case import ModelCase, call_of_case
-from harness.errors import ModelFileError, UnknownNameError, UsageError
+from harness.errors import ModelFileError, UnknownNameError, UsageError, one_line
 from harness.quiet import quiet_imports
 from harness.runtimes import model_safety
 from harness.runtimes.tensorflow_graph import SourceModel, clean_names, import_tensorflow, require_rank, tensor_spec
@@ -86,7 +86,7 @@ def _open_keras_file(case: ModelCase, path: Path) -> SourceModel:
     except Exception as error:  # Keras raises whatever its parsers do
         raise ModelFileError(
             f"Keras {keras.__version__} cannot open {path}",
-            received=model_safety.first_line(error),
+            received=one_line(error),
             remedy="Save it with this version of Keras, or export it as a SavedModel",
         ) from error
     if not getattr(model, "inputs", None):
@@ -151,7 +151,7 @@ def _open_saved_model(case: ModelCase, path: Path) -> SourceModel:
     except Exception as error:  # the loader raises whatever its parsers do
         raise ModelFileError(
             f"TensorFlow cannot open the SavedModel {path}",
-            received=model_safety.first_line(error),
+            received=one_line(error),
             remedy="Save the model anew",
         ) from error
     signatures = dict(getattr(loaded, "signatures", {}))

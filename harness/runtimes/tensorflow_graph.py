@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import HarnessError, InputError, ModelFileError
+from harness.errors import HarnessError, InputError, ModelFileError, one_line
 from harness.quiet import quiet_imports
 from harness.runtimes import model_safety
 from harness.source import hash_of
@@ -124,7 +124,7 @@ class SourceModel:
             sizes = ", ".join(f"{spec.name} {describe_shape(spec.shape)}" for spec in inputs)
             raise InputError(
                 f"{self.origin} cannot be traced with {sizes}",
-                received=model_safety.first_line(error),
+                received=one_line(error),
                 remedy="Give inputs of another size",
             ) from error
         model_safety.check_finite(_variables(concrete), self.origin)
@@ -178,7 +178,7 @@ class SourceModel:
                 return multiple
         raise InputError(
             f"{self.origin} takes no size that was tried, multiples of 1 to {_MULTIPLES[-1]}",
-            received=model_safety.first_line(failure) if failure else None,
+            received=one_line(failure) if failure else None,
             remedy="Give arrays of a shape that it takes",
         )
 

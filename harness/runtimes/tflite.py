@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from harness.artifact import Artifact
-from harness.errors import PackageError, PredictionError
+from harness.errors import PackageError, PredictionError, one_line
 from harness.frontends.tflite.convert import spec_of
 from harness.frontends.tflite.graph import Signature, TFLiteGraph
 from harness.frontends.tflite.quantization import is_quantized
 from harness.frontends.tflite.reader import read_graph
 from harness.quiet import quiet_imports
 from harness.runtimes.base import LoadedModel, Runtime
-from harness.runtimes.model_safety import first_line
 from harness.runtimes.tensorflow_graph import import_tensorflow
 from harness.source import SourceFile
 from harness.tensors import Array, TensorSpec, as_declared, check_inputs
@@ -104,7 +103,7 @@ class _Interpreter(LoadedModel):
                 self._interpreter.invoke()
                 return {spec.name: self._interpreter.get_tensor(index) for index, spec in self._outputs.items()}
             except (ValueError, RuntimeError) as error:
-                raise PredictionError(f"the interpreter failed on {self._name}", received=first_line(error)) from error
+                raise PredictionError(f"the interpreter failed on {self._name}", received=one_line(error)) from error
 
 
 def _loaded(path: Path, graph: TFLiteGraph, *, is_allocated: bool) -> Any:
@@ -139,7 +138,7 @@ def _loaded(path: Path, graph: TFLiteGraph, *, is_allocated: bool) -> Any:
     custom = "unresolved custom op" in str(failure)
     raise PredictionError(
         f"the interpreter cannot load {path.name}",
-        received=first_line(failure),
+        received=one_line(failure),
         remedy="TensorFlow has no kernel to compare with; `harness convert` converts without one" if custom else None,
     ) from failure
 
