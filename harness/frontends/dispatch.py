@@ -77,11 +77,27 @@ class Translation:
         """Annotations by parameter, without their None."""
         return {name: _plain(hint) for name, hint in typing.get_type_hints(self.function).items()}
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether the function is harness's, and not a user's."""
+        return self.function.__module__.startswith("harness.")
+
+    def check_results(self, results: Sequence[Any], where: str) -> None:
+        """Raise ConversionError where a user's function gives what is no value."""
+        wrong = [] if self.is_ours else [type(each).__name__ for each in results if not _is_value(each)]
+        if wrong:
+            code = self.function.__code__
+            raise ConversionError(
+                f"the translation of {where} returns what is no value",
+                received=", ".join(wrong),
+                supported=("MIL values", "numpy arrays"),
+                remedy=f"Mend {code.co_filename}, line {code.co_firstlineno}",
+            )
+
     def _failed(self, error: Exception, where: str) -> HarnessError:
         """What to raise for an exception of the function: whose it is, and where to look."""
-        module = self.function.__module__
-        if module.startswith("harness."):
-            return blamed(error, where, by=f"{self.function.__name__} of {module}")
+        if self.is_ours:
+            return blamed(error, where, by=f"{self.function.__name__} of {self.function.__module__}")
         file = self.function.__code__.co_filename
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
         line = lines[-1] if lines else self.function.__code__.co_firstlineno
@@ -166,6 +182,10 @@ def _bound(hint: Any, value: Value, index: int, what: str, materialize: Callable
         kind = typing.get_args(hint)[0]
         return tuple(kind(item) for item in value.reshape(-1).tolist())
     return value
+
+
+def _is_value(result: Any) -> bool:
+    return result is None or isinstance(result, np.ndarray) or hasattr(result, "sym_type")
 
 
 def _plain(hint: Any) -> Any:

@@ -94,7 +94,7 @@ def test_of_a_translation(
     [
         (convert.Converter, "_folded", "Softplus-18 node 'asked' cannot be translated: harness failed"),
         (convert, "_compressed_weights", "model model cannot be translated: harness failed"),
-        (convert, "_find_problems", "model model cannot be translated: harness failed"),
+        (convert, "_find_untranslated", "model model cannot be translated: harness failed"),
         (program, "lower_ranks", "cannot be written with at most 5 axes: harness failed"),
         (program, "_share_small_constants", "cannot be written as an ML Program: harness failed"),
     ],

@@ -241,12 +241,13 @@ class Converter:
             raise UnsupportedError(f"{node} has no translation", supported=TRANSLATIONS.operators())
         inputs = [self._value(subgraph, index, scope) if index >= 0 else None for index in operator.inputs]
         options = options_of(operator, translation)
-        check_axes(operator.name, inputs)
+        check_axes(node, inputs)
         rewritten = on_twins(operator.name, inputs, options)
         if rewritten is None:
             results = translation.call(
                 inputs, options, node, str(node), lambda index: scope.materialize(str(operator.inputs[index]))
             )
+            translation.check_results(results, str(node))
             remember_sizes(operator.name, inputs, options, results)
         else:
             operands = rewritten.inputs
@@ -257,6 +258,7 @@ class Converter:
                 str(node),
                 lambda index: as_var(operands[index]),  # type: ignore[arg-type]
             )
+            translation.check_results(results, str(node))
             results = tuple(rewritten.place(as_var(result)) for result in results)
         if len(results) < len(outputs):
             raise ConversionError(f"{node} has {len(outputs)} outputs", supported=f"{len(results)} are translated")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from harness.frontends.dispatch import Value
 from harness.frontends.expect import check_rank
+from harness.frontends.tflite.node import Node
 
 # By operator: axes by input. Inputs that stand for anything (sizes, biases) are checked where they are read.
 _AXES: dict[str, dict[int, int]] = {
@@ -26,9 +27,9 @@ _AXES: dict[str, dict[int, int]] = {
 }
 
 
-def check_axes(operator: str, inputs: Sequence[Value | None]) -> None:
+def check_axes(node: Node, inputs: Sequence[Value | None]) -> None:
     """Raise ConversionError where an input has another count of axes than the operator's kernels take."""
-    for index, rank in _AXES.get(operator, {}).items():
+    for index, rank in _AXES.get(node.operator.name, {}).items():
         value = inputs[index] if index < len(inputs) else None
         if value is not None:
-            check_rank(f"input {index} of {operator}", value, rank)
+            check_rank(f"input {index} of {node}", value, rank)

@@ -54,7 +54,7 @@ CASES: list[tuple[onnx.ModelProto, str]] = [
     (model("Gather", (2, 3), integers(0), rank=2, axis=2), "axis"),
     (model("GatherElements", (2, 3), np.zeros((2,), np.int64), rank=2), "indices"),
     (model("GatherND", (2, 3), np.zeros((1, 3), np.int64), rank=1), "indices"),
-    (model("ScatterElements", (2, 3), np.zeros((1, 1), np.int64), weights(1, 1), rank=2, reduction="some"), "reduction"),
+    (model("ScatterElements", (2, 3), np.zeros((1, 1), np.int64), weights(1, 1), rank=2, reduction="no"), "reduction"),
     (model("Resize", (2, 3), None, np.array([2.0], np.float32), rank=2), "scales"),
     (model("GRU", (4, 1, 3), weights(1, 6, 3), weights(1, 6, 2), rank=4, hidden_size=-2), "hidden_size"),
     (model("GRU", (4, 1, 3), weights(1, 6, 3), weights(1, 6, 2), rank=4, hidden_size=3), "hidden_size"),

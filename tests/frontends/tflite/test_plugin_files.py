@@ -136,6 +136,17 @@ def test_errors_while_it_translates_name_the_line(tmp_path: Path) -> None:
         convert_tflite(content, "float32", tmp_path / "a.mlpackage")
 
 
+@pytest.mark.parametrize("returned", ["'text'", "(x, 3)", "lambda: x"])
+def test_what_is_no_value_is_told_with_the_function(returned: str, tmp_path: Path) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(CUBE.format("Cube4").replace("return mb.pow(x=x, y=power)", f"return {returned}"))
+    load_plugin_files([plugin])
+    with pytest.raises(
+        ConversionError, match=r"Cube4.* returns what is no value; received (str|int|function).*mine\.py"
+    ):
+        convert_tflite(parse_graph(custom_model("Cube4"), "model"), "float32", tmp_path / "a.mlpackage")
+
+
 def test_a_kept_conversion_belongs_to_the_files_content(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     concrete = tf.function(lambda x: x + 1.0).get_concrete_function(tf.TensorSpec((2, 3), name="x"))
     Path("model.tflite").write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([concrete], tf.Module()).convert())

@@ -11,6 +11,7 @@ import numpy as np
 from harness.errors import ConversionError, UnsupportedError
 from harness.frontends.builder import mb
 from harness.frontends.dispatch import Array, Value, Var
+from harness.frontends.expect import check_rank
 from harness.frontends.program import as_var
 from harness.frontends.tflite.compression import is_compressed
 from harness.frontends.tflite.layout import (
@@ -260,6 +261,11 @@ def conv_3d_transpose(
 def _transposed_to(operands: _Operands, shape: Value, padding: str, strides: list[int], perm: tuple[int, ...]) -> Var:
     """Of an output shape that does not follow from the input's, the window is cut from the full result."""
     first = operands.x
+    check_rank("the output's shape", shape, 1)
+    if shape.shape[0] != len(first.shape):
+        raise ConversionError(
+            "the output's shape does not hold a size for each axis", received=shape.shape[0], supported=len(first.shape)
+        )
     if known(shape) is not None or shape.sym_val is not None:  # type: ignore[union-attr]
         return _transposed(operands, sizes(shape)[1:-1], padding, strides, perm)
     kernel = transposed_weight(operands.weight, perm)
