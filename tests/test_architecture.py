@@ -13,14 +13,16 @@ ROOT = Path(__file__).parent.parent / "harness"
 
 # The longest prefix counts.
 FLOORS = {
-    "errors": 0, "interruption": 0, "quiet": 0, "tensors": 0.5, "tolerance": 0.5, "code": 0, "failures": 1, "likeness": 1, "judging": 1.5,
+    "errors": 0, "interruption": 0, "quiet": 0, "tensors": 0.5, "tolerance": 0.5, "code": 0,
+    "failures": 1, "likeness": 1, "judging": 1.5,
     "case": 1, "source": 1, "artifact": 1, "limitations": 1, "record": 1, "photographs": 1,
     "machine": 1, "memory": 0, "isolation": 1, "metrics": 2, "timing": 1, "latency": 2, "ladder": 3,
     "frontends": 2.5, "runtimes": 3, "runtimes.base": 2,
     "routes": 4, "plugins": 5, "inputs": 5,
     "disk": 1, "record_lines": 2, "parquet": 5, "store": 5, "cache": 5,
     "plan": 5.2, "attribution": 5.5, "conversions": 5.5, "doubt": 5.5, "bench": 5.8, "evaluate": 6,
-    "report": 7, "inspection": 6.5, "inspection_command": 7, "printing": 3, "comparison_command": 7.5, "list_command": 7, "suites": 7, "doctor": 7,
+    "report": 7, "inspection": 6.5, "inspection_command": 7,
+    "printing": 3, "comparison_command": 7.5, "list_command": 7, "suites": 7, "doctor": 7,
     "cli": 8, "pytest_plugin": 8, "__main__": 9, "": 9,
 }  # fmt: skip
 
