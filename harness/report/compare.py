@@ -191,20 +191,15 @@ def _status(cell: CellKey, first: Row, second: Row) -> Change:
     return Change(cell, "status", "status", old, new, verdict, reason=second["error"] if verdict != "same" else "")
 
 
-# What a deviation is called, by tolerance.Kind.
-_MEASURES = {"range": "error of range", "steps": "steps", "labels": "labels"}
-
-
 def _accuracy(cell: CellKey, first: Row, second: Row) -> Change | None:
-    """By what was judged (a share of the range, steps, a share of labels), where both runs judged the same way."""
-    kinds = {row["judged_as"] for row in (first, second)}
-    measure = _MEASURES.get(first["judged_as"], "") if len(kinds) == 1 else ""
-    name = "deviation" if measure else "max_abs_error"
+    """By the greatest error, and of labels, whose distance means nothing, by the share of elements that differ."""
+    labels = {row["judged_as"] for row in (first, second)} == {"labels"}
+    name, measure = ("deviation", "labels that differ") if labels else ("max_abs_error", "max error")
     old, new = first[name], second[name]
     if math.isnan(old) or math.isnan(new):  # where there is none, the status says so
         return None
     verdict: Verdict = "worse" if new > old * ACCURACY_FACTOR else "better" if old > new * ACCURACY_FACTOR else "same"
-    return Change(cell, "accuracy", measure or "max error", small(old), small(new), verdict, _quotient(new, old))
+    return Change(cell, "accuracy", measure, small(old), small(new), verdict, _quotient(new, old))
 
 
 def _latency(cell: CellKey, first: Row, second: Row, references: Measures) -> Change | None:
