@@ -108,7 +108,7 @@ def run(
     from harness.interruption import interruptible
 
     begun: Run | None = None
-    with interruptible(lambda: _kept(begun, out, resume)):
+    with interruptible(lambda: _kept(begun, out, resume, trust)):
         from harness.case import discover, distinct_names, find_case
         from harness.errors import UsageError
         from harness.frontends.plugin_files import load_plugin_files
@@ -200,11 +200,12 @@ def cache_clear() -> None:
     typer.echo(f"{entries} conversions removed, {size:,} bytes")
 
 
-def _kept(run: Run | None, out: Path, resume: bool) -> str:
+def _kept(run: Run | None, out: Path, resume: bool, trust: bool) -> str:
     """What an interrupted run leaves, and how to go on."""
     from shlex import quote
 
-    again = "`harness run --resume" + (f" --out {quote(str(out))}`" if out != RESULTS else "`")
+    options = ["--resume", *(["--trust"] if trust else []), *(["--out", quote(str(out))] if out != RESULTS else [])]
+    again = f"`harness run {' '.join(options)}`"
     if run is None:
         return f"what was kept before still is, and {again} goes on with it" if resume else "nothing was kept"
     planned, kept = len(run.info.cells), len(run.finished)

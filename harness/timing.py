@@ -145,12 +145,14 @@ def _interval_rank(count: int) -> int | None:
 def ratios(samples: Sequence[float], reference: Sequence[float]) -> tuple[float, ...]:
     """What a sample is of the reference's sample of the same round, round by round.
 
-    What slows the machine down for a while slows both of a round, and leaves their ratio. None where the counts
-    differ, for then it is not known which samples share a round, and where a reference took no time.
+    What slows the machine down for a while slows both of a round, and leaves their ratio. A target that leaves a
+    schedule early does not come back, so that the rounds of both are those of the one with fewer. None where a
+    reference took no time.
     """
-    if len(samples) != len(reference) or not all(value > 0 for value in reference):
+    pairs = list(zip(samples, reference, strict=False))
+    if not all(beside > 0 for _, beside in pairs):
         return ()
-    return tuple(value / beside for value, beside in zip(samples, reference, strict=True))
+    return tuple(value / beside for value, beside in pairs)
 
 
 def intervals_differ(first: tuple[float, float] | None, second: tuple[float, float] | None) -> bool | None:

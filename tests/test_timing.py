@@ -36,8 +36,9 @@ def test_no_scatter_about_a_median_that_is_not_positive(samples: tuple[float, ..
     ("samples", "reference", "expected"),
     [
         ((2.0, 9.0), (1.0, 3.0), (2.0, 3.0)),  # of each round, not of the medians
-        ((2.0, 9.0), (1.0,), ()),
-        ((2.0,), (1.0, 3.0), ()),
+        ((2.0, 9.0), (1.0,), (2.0,)),  # who left the schedule did not come back
+        ((2.0,), (1.0, 3.0), (2.0,)),
+        ((2.0,), (), ()),
         ((2.0, 9.0), (1.0, 0.0), ()),
         ((), (), ()),
     ],

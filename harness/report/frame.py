@@ -26,9 +26,8 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
     """One row a record, in the order given: every field of Record, then ``DERIVED``.
 
     ``median_low_ms`` and ``median_high_ms`` bound the median with 95 % confidence. ``ratio`` is the median of the
-    samples' ratios to the reference's in the same rounds, with ``ratio_low`` and ``ratio_high``; where their counts
-    differ it is the ratio of the medians, without them. ``stability`` is a tuple of warnings. What a record does not
-    have is NaN.
+    samples' ratios to the reference's in the same rounds, with ``ratio_low`` and ``ratio_high``. ``stability`` is a
+    tuple of warnings. What a record does not have is NaN.
     """
     rows = [_row(record) for record in records]
     frame = pd.DataFrame(rows, columns=[item.name for item in fields(Record)] + DERIVED)
@@ -66,9 +65,7 @@ def _row(record: Record) -> dict[str, Any]:
 def _ratio(timing: Timing, reference: Timing) -> dict[str, float]:
     rounds = Timing(ratios(timing.samples, reference.samples))
     median, (low, high) = rounds.median, rounds.median_interval or (math.nan, math.nan)
-    if median is None:
-        median = timing.median / reference.median if timing.median and reference.median else math.nan
-    return {"ratio": median, "ratio_low": low, "ratio_high": high}
+    return {"ratio": math.nan if median is None else median, "ratio_low": low, "ratio_high": high}
 
 
 def _stability(timing: Timing, reference: Timing, record: Record) -> tuple[str, ...]:

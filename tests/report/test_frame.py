@@ -35,14 +35,13 @@ def test_statistics_are_in_milliseconds() -> None:
 
 
 def test_the_ratio_is_of_each_round() -> None:
-    """Load that comes and goes slows both of a round; where rounds are not known, medians are all there is."""
+    """Load that comes and goes slows both of a round; rounds that one left early are not counted."""
     load = (1, 5, 1, 1, 5, 1, 5, 5)
     beside = tuple(0.1 * value for value in load)
     times = tuple(2 * value for value in beside)
-    known, unknown = (to_frame([record(samples=times, reference_samples=other)]).iloc[0] for other in (beside, (0.1,)))
-    assert [known[name] for name in ("ratio", "ratio_low", "ratio_high")] == pytest.approx([2.0] * 3)
-    assert unknown["ratio"] == pytest.approx(float(np.median(times)) / 0.1)
-    assert math.isnan(unknown["ratio_low"])
+    for other in (beside, beside[:6]):
+        row = to_frame([record(samples=times, reference_samples=other)]).iloc[0]
+        assert [row[name] for name in ("ratio", "ratio_low", "ratio_high")] == pytest.approx([2.0] * 3)
 
 
 @pytest.mark.parametrize("times", [(), (0.5,) * 5])
