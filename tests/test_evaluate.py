@@ -236,7 +236,7 @@ def test_whatever_fails_in_a_model_is_its_records(run: Evaluation, name: str) ->
 
 
 def test_a_reference_that_raises_is_its_records(run: Evaluation, tmp_path: Path) -> None:
-    """BatchNormalization(training=True) in an exported SavedModel assigns statistics, which freezing makes constants."""
+    """BatchNormalization(training=True) of a SavedModel assigns statistics, which freezing makes constants."""
     import keras
 
     image = keras.Input((16, 16, 3), batch_size=1, name="image")
