@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
+import numpy as np
+
 from harness.errors import ConversionError
 from harness.frontends.dispatch import Value
 
@@ -19,6 +21,14 @@ def check_rank(what: str, value: Value, *ranks: int) -> None:
             received=f"shape ({', '.join(map(str, value.shape))})",
             supported=" or ".join(map(str, ranks)),
         )
+
+
+def broadcast_shape(*shapes: Sequence[int]) -> tuple[int, ...]:
+    """The shape that tensors have together. Raises ConversionError where they have none."""
+    try:
+        return np.broadcast_shapes(*map(tuple, shapes))
+    except ValueError as error:
+        raise ConversionError("shapes do not go together", received=", ".join(map(str, shapes))) from error
 
 
 def of_each_axis(what: str, given: Sequence[int] | None, count: int, default: int, least: int) -> list[int]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from harness.frontends.builder import dtype_of, like, mb
 from harness.frontends.dispatch import Var
+from harness.frontends.expect import broadcast_shape
 from harness.frontends.program import constant
 
 
@@ -15,8 +16,8 @@ def where(condition: Var, a: Var, b: Var) -> Var:
     """a where the condition holds, else b. MIL does not broadcast a and b to the condition's shape."""
     shapes = [tuple(value.shape) for value in (condition, a, b)]
     if all(isinstance(size, int | np.integer) for shape in shapes for size in shape):
-        whole = np.broadcast_shapes(*shapes)
-        if np.broadcast_shapes(*shapes[1:]) != whole:
+        whole = broadcast_shape(*shapes)
+        if broadcast_shape(*shapes[1:]) != whole:
             a = broadcast(a, whole)
     elif not _covers(condition, a, b):
         kind = dtype_of(a)
@@ -47,7 +48,7 @@ def broadcast(x: Var, shape: tuple[int, ...]) -> Var:
 def broadcast_together(condition: Var, x: Var) -> Var:
     """The condition in the shape that it and x have together."""
     shapes = [tuple(int(size) for size in value.shape) for value in (condition, x)]
-    whole = np.broadcast_shapes(*shapes)
+    whole = broadcast_shape(*shapes)
     return condition if shapes[0] == whole else mb.logical_or(x=condition, y=np.zeros(whole, bool))
 
 

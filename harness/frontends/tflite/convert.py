@@ -44,7 +44,7 @@ from harness.frontends.tflite.registry import TRANSLATIONS
 from harness.frontends.tflite.shapes import check_axes
 from harness.frontends.tflite.sizes import remember_sizes
 from harness.frontends.tflite.variables import OPERATORS as RESOURCE_OPERATORS
-from harness.frontends.tflite.variables import Variables, states_of, target_for
+from harness.frontends.tflite.variables import Variable, Variables, states_of, target_for
 from harness.frontends.tflite.verify import called_subgraphs
 from harness.memory import collection_paused
 from harness.quiet import quiet_conversion
@@ -345,6 +345,8 @@ def _goes_with(value: Value, tensor: TensorInfo, operator: Operator, inputs: Seq
             return False
     if is_quantized(tensor) or tensor.dtype not in COMPUTED:
         return True  # what is not computed with: pairs for complex numbers, what stands for resources
+    if isinstance(value, Variable):
+        return False
     computed = str(value.dtype) if isinstance(value, np.ndarray) else dtype_of(value)
     if tensor.dtype == "float16" and computed in ("fp32", "float32"):
         # No kernel but that of CAST makes float16 of anything else.
@@ -384,5 +386,7 @@ def _on_grid(value: Var, operator: Operator, inputs: Sequence[TensorInfo | None]
 
 
 def spec_of(tensor: TensorInfo, name: str) -> TensorSpec:
-    """An input or output as a model's user sees it."""
+    """An input or output as a model's user sees it. Raises UnsupportedError where no program takes its type."""
+    if tensor.dtype not in COMPUTED:
+        raise UnsupportedError(f"input {name!r} is of type {tensor.dtype}", supported=sorted(COMPUTED))
     return TensorSpec(name, tensor.shape_signature or tensor.shape, str(np.dtype(tensor.dtype)))

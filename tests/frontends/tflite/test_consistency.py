@@ -36,6 +36,9 @@ CASES: list[tuple[str, list[Tensor], dict[str, Any], str]] = [
     ("STRIDED_SLICE", [ROW, integers(0, 0), integers(2, 2), integers(1, 1)], SLICE, "names more axes"),
     ("PACK", [ROW, ROW], {"axis": 7, "valuesCount": 2}, "no such axis"),
     ("MIRROR_PAD", [ROW, integers([0, 2**30])], {"mode": 0}, "wider than any tensor"),
+    ("PAD", [IMAGE, integers([0, 1])], {}, "no pair for each axis"),
+    ("SELECT", [Tensor((3,), "bool"), Tensor((4, 5)), Tensor((4, 5))], {}, "do not go together"),
+    ("BROADCAST_ARGS", [constant(3, "int32"), Tensor((2,), "int32")], {}, "a shape has 0 axes"),
     ("UNSORTED_SEGMENT_MIN", [ROW, integers(0, 1, 0, 1), integers(-3)], {}, "-3 segments"),
 ]  # fmt: skip
 

@@ -8,6 +8,7 @@ from harness.errors import UnsupportedError
 from harness.frontends import sorting
 from harness.frontends.builder import dtype_of, like, mb
 from harness.frontends.dispatch import Value, Var
+from harness.frontends.expect import broadcast_shape, check_rank
 from harness.frontends.program import as_var
 from harness.frontends.selection import as_numbers
 from harness.frontends.tflite.layout import known
@@ -38,9 +39,11 @@ def range_(start: Value, limit: Value, delta: Value) -> Value:
 @translates("BROADCAST_ARGS")
 def broadcast_args(x: Value, y: Value) -> Value:
     """The shape that two shapes have together."""
+    for item in (x, y):
+        check_rank("a shape", item, 1)
     shapes = [known(item) for item in (x, y)]
     if all(shape is not None for shape in shapes):
-        return np.array(np.broadcast_shapes(*(tuple(int(size) for size in shape) for shape in shapes)), np.int32)  # type: ignore[union-attr]
+        return np.array(broadcast_shape(*(tuple(int(size) for size in shape) for shape in shapes)), np.int32)  # type: ignore[union-attr]
     longest = max(int(item.shape[0]) for item in (x, y))
     sides = []
     for item in (x, y):

@@ -71,7 +71,10 @@ class _Lstm:
         found = [tensors[gate] for gate in self.gates]
         if any(item is None for item in found):
             raise ConversionError("a gate of an LSTM lacks its weights or its bias")
-        return [item for item in found if item is not None]
+        given = [item for item in found if item is not None]
+        if len(shapes := {tuple(item.shape) for item in given}) > 1:
+            raise ConversionError("gates of an LSTM differ in shape", received=sorted(shapes), supported="one shape")
+        return given
 
     @property
     def bias(self) -> Array:

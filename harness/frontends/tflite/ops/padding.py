@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.errors import UnsupportedError
+from harness.errors import ConversionError, UnsupportedError
 from harness.frontends.builder import like, mb
 from harness.frontends.dispatch import Value, Var
 from harness.frontends.padding import padded
@@ -40,6 +40,12 @@ def mirror_pad(x: Var, paddings: Value, *, mode: str, node: Node) -> Var:
 
 
 def _padded(x: Var, paddings: Value, mode: str, value: Value, node: Node) -> Var:
+    if tuple(paddings.shape) != (len(x.shape), 2):
+        raise ConversionError(
+            "paddings are no pair for each axis",
+            received=f"shape {tuple(paddings.shape)}",
+            supported=f"({len(x.shape)}, 2)",
+        )
     amounts = known(paddings)
     dtype = computed_type(node.inputs[0])
     if amounts is not None:
