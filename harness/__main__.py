@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from importlib.metadata import PackageNotFoundError, metadata
+from io import TextIOWrapper
 
 from harness.errors import HarnessError, InternalError, one_line
 from harness.frontends.blame import place_of
@@ -26,6 +27,9 @@ def main() -> None:
 
 def _run() -> int:
     options: dict[str, bool] = {}
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a table must not fail for a letter that a terminal has not
     try:
         from harness.cli import app
 

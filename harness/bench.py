@@ -17,7 +17,7 @@ from harness.cache import ConversionCache
 from harness.case import ModelCase
 from harness.conversions import Conversions, Progress
 from harness.doubt import doubt_of
-from harness.errors import StoreError
+from harness.errors import ModelFileError, StoreError
 from harness.failures import failure_text
 from harness.inputs import prepare
 from harness.ladder import CAUSES, PORTABLE, Ladder
@@ -40,7 +40,8 @@ _REFERENCE = "reference"
 @dataclass(frozen=True)
 class Settings:
     """What all models of a run share. Pictures are drawn into ``folder`` by ``draw``; ladders and bundles of failures
-    go there too. ``inputs`` are a user's files; ``plugin_files`` those that were loaded, with their hashes."""
+    go there too. ``inputs`` are a user's files; ``plugin_files`` those that were loaded, with their hashes. ``begun``
+    says by model what was converted for the cells that the run has finished already."""
 
     cache: ConversionCache
     inputs: tuple[Path, ...] = ()
@@ -51,6 +52,7 @@ class Settings:
     draw: Draw | None = None
     isolation: Isolation = field(default_factory=Isolation)
     plugin_files: Mapping[str, str] = field(default_factory=dict)
+    begun: Mapping[str, str] = field(default_factory=dict)
 
 
 def records_of(
@@ -77,10 +79,18 @@ class Bench:
         self.attribution = Attribution(case.name, settings.folder)
         self.prepared = prepare(case, settings.inputs)
         self.source, self.inputs = self.prepared.source, self.prepared.inputs
+        self.conversions = Conversions(self.source, settings.cache, settings.progress, settings.plugin_files)
+        begun = settings.begun.get(case.name, self.conversions.model_hash)
+        if begun != self.conversions.model_hash:
+            raise ModelFileError(
+                f"model {case.name} is not the one that this run began with: its weights or its graph have changed",
+                received=self.conversions.model_hash[:16],
+                supported=begun[:16],
+                remedy="Begin a new run",
+            )
         self.reference = self.prepared.reference()
         self.expected = self.reference.predict(self.inputs)
         self.doubt = doubt_of(self.prepared, self.reference, self.expected)
-        self.conversions = Conversions(self.source, settings.cache, settings.progress, settings.plugin_files)
 
     def record(self, cell: Cell) -> Record:
         """The record of one cell, not timed."""

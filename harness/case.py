@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
 import inspect
@@ -9,8 +10,9 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from harness.errors import HarnessError, ModelFileError, UnknownNameError, UsageError
 from harness.tensors import Array
@@ -105,17 +107,46 @@ def _format_of(path: Path) -> str:
     return format_
 
 
-def discover(folder: Path) -> dict[str, ModelCase]:
-    """Cases of a ``models/`` folder by name: each ``CASE`` of a ``*.py`` file not starting with ``_``."""
+def discover(folder: Path, *, tolerant: bool = False) -> dict[str, ModelCase]:
+    """Cases of a ``models/`` folder by name: each ``CASE`` of a ``*.py`` file not starting with ``_``.
+
+    Raises UsageError for a file that cannot be imported or defines none. ``tolerant``: files without a CASE are passed
+    over, and one that cannot be imported is a case of its own name that cannot be built, so that no other is lost.
+    """
     cases: dict[str, ModelCase] = {}
     for path in sorted(folder.glob("*.py")):
-        if path.name.startswith("_"):
+        if path.name.startswith("_") or (tolerant and not defines_case(path)):
             continue
-        case = load_case(path)
+        try:
+            case = load_case(path)
+        except UsageError as error:
+            if not tolerant:
+                raise
+            case = ModelCase(path.stem, build=partial(_fail, error), files=(path,), description="cannot be imported")
         if case.name in cases:
             raise UsageError(f"two files in {folder} define the model {case.name!r}", remedy="Rename one")
         cases[case.name] = case
     return cases
+
+
+def defines_case(path: Path) -> bool:
+    """Whether a file of models assigns CASE: files that do not are not imported, nor are those that begin with ``_``.
+    What cannot be read as Python is taken for a case, so that it is told."""
+    if path.name.startswith("_"):
+        return False
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError, OSError):
+        return True
+    return any(
+        isinstance(node, ast.Assign | ast.AnnAssign)
+        and any(isinstance(name, ast.Name) and name.id == "CASE" for name in ast.walk(node))
+        for node in tree.body
+    )
+
+
+def _fail(error: UsageError) -> NoReturn:
+    raise error
 
 
 def load_case(path: Path) -> ModelCase:
@@ -128,7 +159,7 @@ def load_case(path: Path) -> ModelCase:
         spec.loader.exec_module(module)
     except HarnessError:
         raise
-    except Exception as error:  # a user's file may raise anything
+    except (Exception, SystemExit) as error:  # a user's file may raise anything
         raise UsageError(f"{path} cannot be imported", received=repr(error), remedy="Mend the file") from error
     case = getattr(module, "CASE", None)
     if not isinstance(case, ModelCase):
@@ -144,9 +175,9 @@ def call_of_case(function: Callable[[], Any], what: str, name: str) -> Any:
         return function()
     except HarnessError:
         raise
-    except Exception as error:  # a user's function may raise anything
+    except (Exception, SystemExit) as error:  # a user's function may raise anything, and must not end the run
         frames = traceback.extract_tb(error.__traceback__)
-        file = inspect.getsourcefile(function)
+        file = getattr(getattr(function, "__code__", None), "co_filename", "")
         own = next((frame for frame in reversed(frames) if frame.filename == file), frames[-1])
         raise ModelFileError(
             f"{what} of model {name} raised {type(error).__name__}",
@@ -177,7 +208,7 @@ def _called_by(case: ModelCase, count: int) -> ModelCase:
 
 def find_case(name: str, folder: Path, *, trust: bool = False) -> ModelCase:
     """A case by its name in ``folder``, or by the path of a file: ``PATH``, or ``PATH@SIGNATURE``."""
-    cases = discover(folder) if folder.is_dir() else {}
+    cases = discover(folder, tolerant=True) if folder.is_dir() else {}
     if name in cases:
         return cases[name]
     path, at, signature = name.rpartition("@")

@@ -121,7 +121,7 @@ def run(
             plan, begun = _resumed(store, models_folder, trust)
             _execute(plan, begun, json)
         check_files(inputs or ())
-        names = models or sorted(discover(models_folder))
+        names = models or sorted(discover(models_folder, tolerant=True))
         if not names:
             raise UsageError(f"there is no model in {models_folder}", remedy="Name a model file")
         cases = [find_case(name, models_folder, trust=trust) for name in names]
@@ -286,12 +286,11 @@ def _progress(
 
 
 def _show(records: list[Record]) -> None:
-    from rich.console import Console
-
+    from harness.printing import print_for_people
     from harness.report.frame import to_frame
     from harness.report.terminal import results_table
 
-    Console().print(results_table(to_frame(records)))
+    print_for_people(results_table(to_frame(records)))
 
 
 def _write_report(records: list[Record], folder: Path, quiet: bool = False) -> None:

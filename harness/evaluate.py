@@ -25,7 +25,8 @@ def evaluate(
     planned = cells(plan)
     settings = Settings(
         cache, plan.inputs, run.name, plan.seed, progress, run.folder, draw, plan.isolation,
-        load_plugin_files(plan.plugins),
+        plugin_files=load_plugin_files(plan.plugins),
+        begun={record.model: record.model_hash for record in run.records() if record.was_judged},
     )  # fmt: skip
     for case in plan.cases:
         ordered = in_random_order([cell for cell in planned if cell.case is case], plan.seed)

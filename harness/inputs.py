@@ -72,7 +72,7 @@ _REFERENCES = {"tensorflow": "tensorflow", "onnx": "onnxruntime", "tflite": "tfl
 
 
 _RANDOM = re.compile(
-    "random|multinomial|bernoulli|truncatednormal|dropout|StatefulUniform|StatefulStandard", re.IGNORECASE
+    "^(?!Stateless)(.*random|multinomial|bernoulli|truncatednormal|StatefulUniform|StatefulStandard)", re.IGNORECASE
 )
 
 
@@ -112,7 +112,7 @@ def prepare(case: ModelCase, files: tuple[Path, ...] = ()) -> PreparedModel:
     """
     model = _open(case)
     if files:
-        inputs, source = _from_files(model, files), ", ".join(path.name for path in files)
+        inputs, source = _from_files(model, files), ", ".join(map(_described, files))
     elif case.inputs is not None:
         inputs, source = _by_name(model, call_of_case(case.inputs, "inputs", case.name)), "the model's case"
     else:
@@ -120,8 +120,11 @@ def prepare(case: ModelCase, files: tuple[Path, ...] = ()) -> PreparedModel:
     check_inputs(model.inputs, inputs, case.name)
     inputs, cautions = _as_declared(model, inputs)
     for name, array in inputs.items():
+        if not array.size:
+            raise InputError(f"input {name!r} of model {case.name} is empty", received=describe_shape(array.shape))
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise InputError(f"input {name!r} of model {case.name} has values that are not finite")
+            finite = "values that are not finite"
+            raise InputError(f"input {name!r} of model {case.name} has {finite}, as {array.dtype}")
     if isinstance(model, SourceFile):
         return PreparedModel(model, inputs, source, cautions)
     graph = model.freeze({name: array.shape for name, array in inputs.items()})
@@ -188,6 +191,10 @@ def _from_files(model: SourceModel | SourceFile, files: tuple[Path, ...]) -> dic
             multiple = _multiple(model) if spec.is_flexible else 1
             inputs[spec.name] = read_photograph(path, spec, multiple=multiple)
     return inputs
+
+
+def _described(path: Path) -> str:
+    return path.name if path.suffix == ".npy" else f"{path.name} as values of 0 to 1"
 
 
 def _wrong_count(model: SourceModel | SourceFile, count: int) -> InputError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +12,7 @@ from harness.tensors import Array
 from harness.tolerance import Kind, Tolerance
 
 Float64Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+Booleans = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
 # The share of the greatest magnitude below which a difference says nothing, as numbers of a precision are no finer
 # where sums are reordered: 128 half units in the last place of float32's 24 bits, 2 of float16's 11 bits.
@@ -20,17 +21,27 @@ RESOLUTION = {"float32": 2.0**-17, "float16": 2.0**-10}
 FEW_VALUES = 32
 # Neighbours that differ by less than this share of what unrelated elements differ by change gradually.
 GRADUAL = 0.5
+# Labels lie in patches: at least this share of neighbours are equal, where there are more values than a few.
+PATCHES = 0.5
 # Below so many elements not a single label may differ.
 SINGLE_LABEL_FROM = 100
-# A label of at least so many elements must keep half of them.
+# A label of at least so many elements must keep half of them, and what it loses or gains is bounded by its own size:
+# by so many times the share of all elements that may differ.
 COUNTED_LABEL = 10
+LABEL_SHARE = 20
 # A window of labels in which more than half differ was computed wrongly: near ties are scattered, or lie along edges.
 WINDOW = 5
-# Slices along an axis of at most so many are looked at one by one.
-SLICES = 256
-# Rounding of a precision beside the greatest value of an output: an error beyond it is none.
-NOISE = {"float32": 64 * 2.0**-24, "float16": 64 * 2.0**-11}
-_LOST = 0.5
+# Rounding of whole numbers leans to neither side: the mean of their errors is at most this share of the bound.
+LEANING = 0.4
+# From this share of steps on, a shift is looked for also where no element is more than a step off.
+MANY_STEPS = 0.05
+# Slices along an axis of at most so many are looked at one by one, if they span less than a tenth of the whole.
+SLICES = 1024
+SMALL_PART = 0.1
+# Rounding of the greatest value of an output, which may reach the values beside it; and the share of a part's own
+# standard deviation that its error may be, beyond that.
+NOISE = {"float32": 64 * 2.0**-24, "float16": 2.0**-11}
+LOST = {"float32": 0.05, "float16": 0.5}
 _FEW_LABELS = 4
 
 
@@ -100,8 +111,10 @@ def _likeness(
 ) -> str:
     """What the candidate was mistaken for; nothing where rounding explains all of the distance."""
     by_count = judged.kind == "labels"
-    if not judged.deviation or (judged.kind == "steps" and judged.deviation <= 1):  # edges of steps move by rounding
+    if not judged.deviation:
         return ""
+    if judged.kind == "steps" and judged.deviation <= 1 and judged.differing < MANY_STEPS * judged.elements:
+        return ""  # edges of steps move by rounding
     if by_count:
         return mistaken_for(reference, candidate, layout, by_count=True, noise=_FEW_LABELS / judged.elements)
     # Scaled, so that no square overflows or vanishes.
@@ -113,8 +126,9 @@ def _likeness(
 def kind_of(reference: Array) -> tuple[Kind, str]:
     """What kind of values an output holds, and why: told from the type and the values of the reference's.
 
-    Integers are quantities where neighbours change gradually, or where a narrow type has many values; else labels.
-    Floats are labels only where they are whole numbers of few values that do not change gradually: a mask, one-hot.
+    Integers are quantities where neighbours change gradually, or where a narrow type has many values that lie in no
+    patches; else labels. Floats are labels only where they are whole numbers of a few values, or in patches, that do
+    not change gradually: a mask, one-hot.
     """
     if reference.dtype.kind == "b":
         return "labels", "truth values"
@@ -125,30 +139,34 @@ def kind_of(reference: Array) -> tuple[Kind, str]:
     values = np.unique(numbers)
     counted = f"{len(values)} different value{'' if len(values) == 1 else 's'}"
     about = f"{reference.dtype} of {counted}"
+    gradual, patches = _neighbours(numbers)
     if not whole:
-        few = 2 <= len(values) <= FEW_VALUES and not _is_gradual(reference)
-        return ("labels", f"{about}, all whole numbers") if few else ("range", str(reference.dtype))
-    narrow = reference.dtype.itemsize <= 2
-    if narrow and len(values) > FEW_VALUES:
-        return "steps", about
-    if _is_gradual(reference):
+        labels = not gradual and len(values) > 1 and (len(values) <= FEW_VALUES or patches)
+        return ("labels", f"{about}, all whole numbers, in patches") if labels else ("range", str(reference.dtype))
+    if gradual:
         return "steps", f"{about} that change gradually"
-    if narrow and len(values) == 1:
-        return "steps", about
-    return "labels", f"{about} that do not change gradually"
+    if reference.dtype.itemsize > 2 or len(values) == 1:
+        return "labels", f"{about} that do not change gradually" if len(values) > 1 else about
+    if len(values) <= FEW_VALUES and reference.size >= SINGLE_LABEL_FROM:
+        return "labels", f"{about} that do not change gradually"
+    return ("labels", f"{about} in patches") if patches else ("steps", about)
 
 
-def _is_gradual(array: Array) -> bool:
-    """Whether neighbours, where they differ, differ by far less than unrelated elements, as in a photograph."""
+def _neighbours(array: Array) -> tuple[bool, bool]:
+    """Whether neighbours, where they differ, differ by far less than unrelated elements, as in a photograph; and
+    whether most of them are equal, as in a map of labels. Too few elements tell neither."""
+    if array.size < SINGLE_LABEL_FROM:
+        return False, False
     values = array.astype(np.float64)
     axes = _plane(array.shape) or tuple(axis for axis, size in enumerate(array.shape) if size > 1)
-    steps = [np.abs(np.diff(values, axis=axis)).ravel() for axis in axes]
-    near = np.concatenate([*steps, np.zeros(0)])
+    near = np.concatenate([*(np.abs(np.diff(values, axis=axis)).ravel() for axis in axes), np.zeros(0)])
+    patches = bool(near.size and np.mean(near == 0) > PATCHES)
     near = near[near > 0]
     shuffled = np.random.default_rng(0).permutation(values.ravel())
     apart = np.abs(np.diff(shuffled))
     apart = apart[apart > 0]
-    return bool(near.size and apart.size and float(np.median(near)) < GRADUAL * float(np.median(apart)))
+    gradual = near.size and apart.size and float(np.median(near)) < GRADUAL * float(np.median(apart))
+    return bool(gradual), patches
 
 
 def _plane(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -171,7 +189,8 @@ def _wrong_type(reference: Array, candidate: Array) -> str:
 def _beyond(judged: Judgement) -> str:
     if judged.kind == "labels":
         share = f"{judged.differing} of {judged.elements} elements ({judged.deviation:.2%})"
-        return f"differs in {share}, beyond {judged.bound:.2%}"
+        allowed = f"beyond {judged.bound:.2%}" if judged.bound else "where none may differ"
+        return f"differs in {share}, {allowed}"
     if judged.kind == "steps":
         count = f"{judged.differing} of {judged.elements} elements differ"
         return f"is {judged.deviation:.4g} steps off, beyond {judged.bound:.4g}; {count}"
@@ -198,7 +217,7 @@ def _by_range(reference: Float64Array, candidate: Float64Array, tolerance: Toler
     remarks: tuple[str, ...] = ()
     if greatest == 0:
         scale, share, because = 1.0, resolution, "the reference is zero everywhere, so that nothing has a scale"
-        remarks = ("the reference is zero everywhere: only zeros can be told from what is not",)
+        remarks = ("the reference is zero everywhere for this input, which tells little: try another input",)
     elif span <= resolution * greatest / 2:
         scale, because = greatest, f"the reference is {low:.4g} everywhere: relative to that"
         if span and reference.size > 1:
@@ -224,40 +243,40 @@ def _with_parts(
     """
     if judged.deviation > judged.bound:
         return judged
-    remarks = list(judged.remarks)
+    noise, lost = NOISE.get(precision, 0.0) * greatest, LOST.get(precision, 0.5)
     for part, first, second in _parts(reference, candidate):
-        span = float(np.ptp(first))
-        if not 0 < span <= judged.bound * judged.scale:
-            continue
-        off = second - first
+        off, span = second - first, float(np.ptp(first))
         # Scaled, so that no square overflows or vanishes.
-        if float(np.sqrt(np.mean(np.square(off / span)))) <= _LOST * float(np.std(first / span)):
+        if float(np.sqrt(np.mean(np.square(off / span)))) <= lost * float(np.std(first / span)):
             continue
         error = float(np.max(np.abs(off)))
-        noise = NOISE.get(precision, 0.0) * greatest
-        said = f"{part} spans {span:.2g} and is {error:.2g} off, as if it were not computed"
+        said = f"{part} spans {span:.2g} and is {error:.2g} off"
         if error > noise:
             return replace(judged, reason=f"is within tolerance only beside values of {greatest:.3g}: {said}")
-        remarks.append(f"{said}; beside values of {greatest:.3g}, {precision} cannot tell")
-        if len(remarks) > 3:  # one of many is enough
-            break
-    return replace(judged, remarks=tuple(remarks))
+        if span <= judged.bound * judged.scale and not judged.remarks:
+            told = f"{said}: beside values of {greatest:.3g}, {precision} cannot tell whether it was computed"
+            judged = replace(judged, remarks=(told,))
+    return judged
 
 
-def _parts(reference: Float64Array, candidate: Float64Array) -> list[tuple[str, Float64Array, Float64Array]]:
-    """The central 98 % of all values, and slices along the second and the last axis, which hold channels."""
-    parts = []
+def _parts(reference: Float64Array, candidate: Float64Array) -> Iterator[tuple[str, Float64Array, Float64Array]]:
+    """Parts that span less than a tenth of the whole: the central 98 % of all values, and slices along the second and
+    the last axis, which hold channels."""
+    small = SMALL_PART * float(np.ptp(reference))
     if reference.size >= SINGLE_LABEL_FROM:
         low, high = np.percentile(reference, (1, 99))
-        chosen = (reference >= low) & (reference <= high)
-        parts.append(("98 % of it", reference[chosen], candidate[chosen]))
+        if 0 < high - low <= small:
+            chosen = (reference >= low) & (reference <= high)
+            yield "98 % of it", reference[chosen], candidate[chosen]
     for axis in sorted({1, reference.ndim - 1} & set(range(1, reference.ndim))):
         count = reference.shape[axis]
-        if 1 < count <= SLICES and reference.size // count >= 8:
-            for index in range(count):
-                of_axis = np.take(reference, index, axis), np.take(candidate, index, axis)
-                parts.append((f"element {index} along axis {axis}", *of_axis))
-    return parts
+        if not (1 < count <= SLICES and reference.size // count >= 8):
+            continue
+        others = tuple(other for other in range(reference.ndim) if other != axis)
+        spans = reference.max(axis=others) - reference.min(axis=others)
+        for index in np.flatnonzero((spans > 0) & (spans <= small)):
+            of_axis = np.take(reference, index, axis), np.take(candidate, index, axis)
+            yield f"element {index} along axis {axis}", *of_axis
 
 
 def _by_steps(reference: Float64Array, candidate: Float64Array, tolerance: Tolerance, precision: str) -> Judgement:
@@ -270,7 +289,14 @@ def _by_steps(reference: Float64Array, candidate: Float64Array, tolerance: Toler
     error = np.abs(candidate - reference)
     differing = int(np.count_nonzero(error >= 0.5))
     because = f"from {reference.min():.6g} to {reference.max():.6g}"
-    return Judgement("steps", because, float(error.max()), bound, 1.0, differing, error.size)
+    judged = Judgement("steps", because, float(error.max()), bound, 1.0, differing, error.size)
+    leaning = float(np.mean(candidate - reference))
+    if judged.deviation > bound or tolerance.steps is not None or abs(leaning) <= LEANING * bound:
+        return judged
+    reason = (
+        f"is {abs(leaning):.2g} steps too {'high' if leaning > 0 else 'low'} on average, which no rounding explains"
+    )
+    return replace(judged, reason=reason)
 
 
 def _by_labels(reference: Float64Array, candidate: Float64Array, tolerance: Tolerance, precision: str) -> Judgement:
@@ -283,10 +309,11 @@ def _by_labels(reference: Float64Array, candidate: Float64Array, tolerance: Tole
     judged = Judgement("labels", "", count / elements, bound, 1.0, count, elements)
     if count > bound * elements:
         return judged
-    return replace(judged, reason=_crowded(differs) or _lost_label(reference, differs))
+    reason = _crowded(differs) or _in_a_line(reference, candidate, differs)
+    return _by_label(replace(judged, reason=reason), reference, candidate, differs)
 
 
-def _crowded(differs: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> str:
+def _crowded(differs: Booleans) -> str:
     axes = _plane(differs.shape)
     if not axes:
         return ""
@@ -301,13 +328,44 @@ def _crowded(differs: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> str:
     return f"differs in {share[at]:.0%} of the elements about ({where}), which no near tie explains"
 
 
-def _lost_label(reference: Float64Array, differs: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> str:
+def _in_a_line(reference: Float64Array, candidate: Float64Array, differs: Booleans) -> str:
+    """A row or column of which more than half differs, apart from edges of labels that have moved by an element."""
+    axes = _plane(differs.shape) or tuple(axis for axis, size in enumerate(differs.shape) if size > 2 * WINDOW)
+    unexplained = differs.copy()
+    for axis in axes:
+        for shift in (1, -1):
+            unexplained &= np.roll(reference, shift, axis) != candidate
+    for axis in axes if len(axes) > 1 else ():
+        others = tuple(other for other in range(differs.ndim) if other != axis)
+        share = unexplained.mean(axis=others)
+        worst = int(np.argmax(share))
+        if share[worst] > 0.5:
+            return f"differs in {share[worst]:.0%} of line {worst} along axis {axis}, which no near tie explains"
+    return ""
+
+
+def _by_label(judged: Judgement, reference: Float64Array, candidate: Float64Array, differs: Booleans) -> Judgement:
+    """Fails where a label has lost or gained more elements than its own size allows; says which are gone."""
     labels, inverse, counts = np.unique(reference, return_inverse=True, return_counts=True)
     lost = np.bincount(inverse.ravel()[differs.ravel()], minlength=len(labels))
-    worst = int(np.argmax(np.where(counts >= COUNTED_LABEL, lost / counts, 0)))
-    if counts[worst] < COUNTED_LABEL or lost[worst] <= 0.5 * counts[worst]:
-        return ""
-    return f"has lost {lost[worst]} of {counts[worst]} elements of the label {labels[worst]:.6g}"
+    into = np.searchsorted(labels, np.rint(candidate[differs]))
+    known = (into < len(labels)) & (labels[np.minimum(into, len(labels) - 1)] == np.rint(candidate[differs]))
+    gained = np.bincount(into[known], minlength=len(labels))
+    share = min(0.5, LABEL_SHARE * judged.bound)
+    beyond = (counts >= COUNTED_LABEL) & (
+        (lost > 0.5 * counts) | (np.maximum(lost, gained) > np.maximum(COUNTED_LABEL, share * counts))
+    )
+    if not judged.reason and beyond.any():
+        worst = int(np.argmax(np.where(beyond, np.maximum(lost, gained) / counts, 0)))
+        moved = f"{lost[worst]} lost and {gained[worst]} gained"
+        reason = f"has another label {labels[worst]:.6g}: of {counts[worst]} elements {moved}"
+        return replace(judged, reason=reason)
+    gone = np.flatnonzero((lost == counts) & (counts < COUNTED_LABEL))
+    if not gone.size:
+        return judged
+    size = int(counts[gone[0]])
+    said = f"label {labels[gone[0]]:.6g} is gone ({size} element{'' if size == 1 else 's'})"
+    return replace(judged, remarks=(*judged.remarks, said + (f", and {gone.size - 1} more" if gone.size > 1 else "")))
 
 
 _JUDGES: dict[Kind, Callable[[Float64Array, Float64Array, Tolerance, str], Judgement]] = {

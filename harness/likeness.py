@@ -13,9 +13,10 @@ Change = tuple[str, Float64Array, Float64Array, Float64Array]
 
 # Nearer means at most this share of the distance to the reference itself: rounding never comes so near by chance.
 NEARER = 0.5
-# Of larger outputs the middle is looked at.
+# Of larger outputs the part about the greatest error is looked at.
 LARGEST = 1 << 20
 _MOST_CHANNELS = 4
+_SHIFTED = "the reference shifted by"
 
 
 def mistaken_for(
@@ -28,11 +29,13 @@ def mistaken_for(
     square. Distances up to ``noise`` tell nothing.
     """
     plane, channels = axes_of(reference.shape, layout)
-    middle = _middle(reference.shape, plane)
-    reference, candidate = reference[middle], candidate[middle]
+    part = _about_the_error(reference, candidate, plane)
+    reference, candidate = reference[part], candidate[part]
     nearest, name = NEARER, ""
     for change, itself, changed, compared in _changes(reference, candidate, plane, channels, by_count):
         own = _distance(itself, compared, by_count)
+        if not by_count:  # what a constant error explains as well was not shifted
+            own = min(own, float(np.std(compared - itself))) if change.startswith(_SHIFTED) else own
         if own > noise and (nearness := _distance(changed, compared, by_count) / own) <= nearest:
             nearest, name = nearness, change
     return name
@@ -55,13 +58,16 @@ def axes_of(shape: tuple[int, ...], layout: str | None) -> tuple[tuple[int, ...]
     return plane, channels
 
 
-def _middle(shape: tuple[int, ...], plane: tuple[int, ...]) -> tuple[slice, ...]:
-    size = int(np.prod(shape))
-    share = min(1.0, (LARGEST / size) ** 0.5) if size else 1.0
-    chosen = [slice(None)] * len(shape)
-    for axis in plane if share < 1 else ():
-        kept = max(8, int(shape[axis] * share))
-        start = max(0, (shape[axis] - kept) // 2)
+def _about_the_error(reference: Float64Array, candidate: Float64Array, plane: tuple[int, ...]) -> tuple[slice, ...]:
+    chosen = [slice(None)] * reference.ndim
+    share = (LARGEST / reference.size) ** 0.5 if reference.size else 1.0
+    if share >= 1 or not plane:
+        return tuple(chosen)
+    at = np.unravel_index(int(np.argmax(np.abs(candidate - reference))), reference.shape)
+    for axis in plane:
+        size = reference.shape[axis]
+        kept = min(size, max(8, int(size * share)))
+        start = min(max(0, int(at[axis]) - kept // 2), size - kept)
         chosen[axis] = slice(start, start + kept)
     return tuple(chosen)
 
@@ -113,4 +119,4 @@ def _moved(reference: Float64Array, candidate: Float64Array, plane: tuple[int, .
                 source[axis] = slice(None, -1) if shift > 0 else slice(1, None)
         said = " and ".join(f"{shift:+d} along axis {axis}" for axis, shift in zip(plane, shifts, strict=True) if shift)
         at, of = tuple(to), tuple(source)
-        yield f"the reference shifted by {said}", reference[at], reference[of], candidate[at]
+        yield f"{_SHIFTED} {said}", reference[at], reference[of], candidate[at]

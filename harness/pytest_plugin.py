@@ -7,7 +7,6 @@ their samples are stored with the results too.
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -46,13 +45,19 @@ def pytest_configure(config: pytest.Config) -> None:
     """Times taken beside other tests would mean nothing."""
     if config.getoption("--benchmark") and config.getoption("numprocesses", None):
         raise pytest.UsageError("--benchmark times one cell after the other: leave out -n")
+    if config.getoption("--benchmark") and not config.pluginmanager.hasplugin("benchmark"):
+        raise pytest.UsageError("--benchmark times under pytest-benchmark: leave out -p no:benchmark")
     config.pluginmanager.register(_Tally(), "harness tally")
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Module | None:
     """Collect the models' files as test modules."""
     folder = parent.config.rootpath / parent.config.getini("harness_models")
-    if file_path.suffix == ".py" and file_path.parent == folder and _defines_case(file_path):
+    if file_path.suffix != ".py" or file_path.parent != folder:
+        return None
+    from harness.case import defines_case
+
+    if defines_case(file_path):
         return _ModelModule.from_parent(parent, path=file_path)
     return None
 
@@ -97,23 +102,10 @@ class _Tally:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say so."""
-        if self.is_empty:
+        if self.is_empty and not terminalreporter.stats.get("failed"):
             count = self.counts[_SKIPPED]
             said = f"harness: nothing was judged: all {count} cells were skipped (-rs shows the reasons)"
             terminalreporter.write_line(said, red=True)
-
-
-def _defines_case(path: Path) -> bool:
-    """Whether the file assigns CASE: files that do not are not imported."""
-    try:
-        tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError, OSError):
-        return False
-    return any(
-        isinstance(node, ast.Assign | ast.AnnAssign)
-        and any(isinstance(name, ast.Name) and name.id == "CASE" for name in ast.walk(node))
-        for node in tree.body
-    )
 
 
 class _ModelModule(pytest.Module):
@@ -121,12 +113,17 @@ class _ModelModule(pytest.Module):
 
     def _getobj(self) -> ModuleType:
         from harness.case import load_case
-        from harness.errors import HarnessError
+        from harness.errors import HarnessError, UsageError
 
         try:
-            cells = self._cells(load_case(self.path))
+            case = load_case(self.path)
+            others = self.config.stash.setdefault(_names, {})
+            if others.setdefault(case.name, self.path) != self.path:
+                both = f"{others[case.name]} and {self.path}"
+                raise UsageError(f"{both} define the model {case.name!r}", remedy="Rename one")
+            cells = self._cells(case)
         except HarnessError as error:
-            raise self.CollectError(str(error)) from error
+            raise self.CollectError(str(error)) from None
         ids = ["-".join(cell.key[1:]) for cell in cells]
 
         @pytest.mark.parametrize("cell", cells, ids=ids)
@@ -145,7 +142,9 @@ class _ModelModule(pytest.Module):
 
         module = ModuleType(self.path.stem)
         module.__file__ = str(self.path)
-        module.__dict__.update(test_accuracy=test_accuracy, test_latency=test_latency)
+        module.__dict__["test_accuracy"] = test_accuracy
+        if self.config.pluginmanager.hasplugin("benchmark"):
+            module.__dict__["test_latency"] = test_latency
         return module
 
     def _cells(self, case: Any) -> list[Cell]:
@@ -214,10 +213,13 @@ class _Matrix:
             return self._bench
         self._case, self._bench = cell.case, None
         self._timed.clear()
+        failure = ""
         try:
             self._bench = Bench(cell.case, self._settings())
         except Exception as error:  # a user's builder may raise anything
-            pytest.fail(f"open: {failure_text(error)}", pytrace=False)
+            failure = failure_text(error)
+        if self._bench is None:
+            pytest.fail(f"open: {failure}", pytrace=False)
         return self._bench
 
     def _settings(self) -> Settings:
@@ -231,6 +233,7 @@ class _Matrix:
 
 
 _matrix: pytest.StashKey[_Matrix] = pytest.StashKey()
+_names: pytest.StashKey[dict[str, Path]] = pytest.StashKey()  # of models, with the files that define them
 
 
 def _matrix_of(config: pytest.Config) -> _Matrix:

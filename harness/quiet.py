@@ -41,6 +41,21 @@ def quiet_imports() -> Iterator[None]:
             logger.setLevel(level)
 
 
+@contextmanager
+def quiet_native() -> Iterator[None]:
+    """What native code writes to standard error is dropped, whatever happens: its exception says what is to be said."""
+    sys.stderr.flush()
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
 def without_frameworks() -> None:
     """For a process that converts nothing, before it imports coremltools, which else imports TensorFlow and PyTorch
     where they are installed: 5 s and 600 MB. They cannot be imported in this process afterwards."""

@@ -125,7 +125,8 @@ class Timing:
         if self.scatter > SCATTER_LIMIT:
             yield f"samples scatter: the interquartile range is {self.scatter:.0%} of the median"
         half = count // 2
-        shift = (float(np.median(self.samples[-half:])) - float(np.median(self.samples[:half]))) / self.median
+        first = float(np.median(self.samples[:half]))
+        shift = (float(np.median(self.samples[-half:])) - first) / first if first > 0 else 0.0
         if abs(shift) > DRIFT_LIMIT and abs(mann_kendall(self.samples)) > DRIFT_Z:
             word = "slower" if shift > 0 else "faster"
             yield f"samples drift: the second half is {abs(shift):.0%} {word} than the first"

@@ -149,3 +149,20 @@ def test_find_case(tmp_path: Path) -> None:
         find_case("nett", tmp_path)
     with pytest.raises(UnknownNameError, match="no model 'net'"):
         find_case("net", tmp_path / "absent")
+
+
+def test_one_file_that_cannot_be_imported_loses_no_other(tmp_path: Path) -> None:
+    """It is a case that cannot be built; files without a CASE are helpers."""
+    (tmp_path / "good.py").write_text("from harness.case import ModelCase\nCASE = ModelCase('good', build=dict)\n")
+    (tmp_path / "helper.py").write_text("raise RuntimeError('not to be imported')\n")
+    (tmp_path / "_hidden.py").write_text("CASE = 1 / 0\n")
+    broken = {"syntax": "def build(:\n", "raises": "CASE = 1 / 0\n", "leaves": "import sys\nsys.exit(0)\nCASE = 1\n"}
+    for name, text in broken.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    cases = discover(tmp_path, tolerant=True)
+    assert set(cases) == {"good", *broken}
+    for name in broken:
+        build = cases[name].build
+        assert build is not None
+        with pytest.raises(UsageError, match=f"{name}.py cannot be imported"):
+            build()

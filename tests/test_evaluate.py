@@ -392,3 +392,72 @@ def test_the_plan_of_cells_knows_its_units() -> None:
     planned = cells(Plan((CASE,), ("native",), ("float32",), ("portable",)))
     assert [cell.key for cell in planned] == [("small", "native", "float32", "portable", "CPU")]
     assert json.dumps([cell.file_name for cell in planned]) == '["small-native-float32-portable-CPU"]'
+
+
+def test_a_run_does_not_go_on_with_another_model(tmp_path: Path) -> None:
+    """Cells of two models under one name would be one model's in every report."""
+    scales = iter((1.0, 0.5))
+    case = ModelCase("changing", build=lambda: network(next(scales)), inputs=inputs)
+    plan = Plan((case,), routes=("native",), precisions=("float32", "float16"), runtimes=("portable",), samples=0)
+    information = RunInfo(cells=tuple(cell.key for cell in cells(plan)))
+    with ConversionCache(tmp_path / "cache") as cache:
+        with Store(tmp_path / "out").begin(information) as begun:
+            first = next(evaluate(plan, begun, cache, lambda what, cell: None))
+        with Store(tmp_path / "out").resume() as resumed:
+            rest = list(evaluate(plan, resumed, cache, lambda what, cell: None))
+    assert first.status == "passed"
+    assert [(record.status, record.stage) for record in rest] == [("error", "open")]
+    assert "not the one that this run began with" in rest[0].error
+
+
+def test_random_operators_are_no_reference_even_where_two_predictions_agree(run: Evaluation) -> None:
+    class Rarely(tf.Module):  # type: ignore[misc]
+        @tf.function(input_signature=[tf.TensorSpec([1, 16, 16, 3], tf.float32, name="image")])  # type: ignore[untyped-decorator]
+        def __call__(self, image: Any) -> Any:
+            return tf.where(tf.random.uniform([]) < 1e-6, -image, image)
+
+    (record,) = run(ModelCase("rarely", build=Rarely, inputs=inputs))
+    assert (record.status, record.stage) == ("error", "reference")
+    assert "draws random numbers (RandomUniform)" in record.error
+
+
+def test_a_reference_that_is_not_finite_cannot_judge(run: Evaluation) -> None:
+    class Logarithm(tf.Module):  # type: ignore[misc]
+        @tf.function(input_signature=[tf.TensorSpec([1, 16, 16, 3], tf.float32, name="image")])  # type: ignore[untyped-decorator]
+        def __call__(self, image: Any) -> Any:
+            return tf.math.log(image - 0.5)
+
+    (record,) = run(ModelCase("logarithm", build=Logarithm, inputs=inputs))
+    assert (record.status, record.stage) == ("error", "reference")
+    assert "are not finite" in record.error
+
+
+@pytest.mark.parametrize("leave", [SystemExit(0), SystemExit("bye")])
+def test_a_builder_that_leaves_does_not_end_the_run(run: Evaluation, leave: SystemExit) -> None:
+    def build() -> Any:
+        raise leave
+
+    records = run(ModelCase("leaving", build=build), CASE)
+    assert summary(records) == [("leaving", "error", "open"), ("small", "passed", "")]
+
+
+def test_a_bias_that_is_subtracted_converts(run: Evaluation, tmp_path: Path) -> None:
+    """coremltools fuses it into the convolution by changing the constant in place, which a file's is not made for."""
+    x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, (1, 3, 8, 8)) for name in "xy")
+    random = np.random.default_rng(0)
+    constants = [
+        onnx.numpy_helper.from_array(random.normal(size=shape).astype(np.float32), name)
+        for name, shape in (("w", (3, 3, 3, 3)), ("b", (1, 3, 1, 1)))
+    ]
+    nodes = [
+        onnx.helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]),
+        onnx.helper.make_node("Sub", ["c", "b"], ["y"]),
+    ]
+    graph = onnx.helper.make_graph(nodes, "g", [x], [y], constants)
+    onnx.save(
+        onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10),
+        tmp_path / "m.onnx",
+    )
+    np.save(tmp_path / "x.npy", random.random((1, 3, 8, 8), np.float32))
+    (record,) = run(case_from_file(tmp_path / "m.onnx"), routes=("onnx",), inputs=(tmp_path / "x.npy",))
+    assert record.status == "passed", record.error

@@ -229,6 +229,12 @@ KINDS: list[tuple[str, Callable[[], Array], str]] = [
     ("bins of depth", lambda: (np.mgrid[0:64, 0:64][0] // 4)[None].astype(np.int64), "steps"),
     ("indices of noise", lambda: np.random.default_rng(0).integers(0, 1000, (1, 32, 32)), "labels"),
     ("a class", lambda: np.array([7]), "labels"),
+    ("a class of bytes", lambda: np.array([7], np.uint8), "labels"),
+    ("ten logits of bytes", lambda: np.arange(10, dtype=np.uint8)[None] * 9, "steps"),
+    ("ids of tokens", lambda: np.array([[3, 990, 17, 17, 400]]), "labels"),
+    ("an empty mask of bytes", lambda: np.zeros((1, 64, 64, 1), np.uint8), "labels"),
+    ("many classes in bytes", lambda: scores(150).argmax(-1).astype(np.uint8), "labels"),
+    ("many classes in floats", lambda: scores(150).argmax(-1).astype(np.float32), "labels"),
     ("relu, which may be whole by chance", lambda: np.zeros((1, 16, 16, 3), np.float32), "range"),
     ("bytes as floats", lambda: as_bytes(image()).astype(np.float32), "range"),
     *((name, make, "range") for name, make in FLOATS.items()),
@@ -273,6 +279,68 @@ def test_what_passed_for_want_of_a_scale_fails(name: str) -> None:
     assert not judged(reference, candidate, precision).passed
 
 
+def disc(radius: float, size: int = 256) -> Array:
+    rows, columns = np.mgrid[0:size, 0:size] - size / 2
+    return (rows**2 + columns**2 <= radius**2)[None].astype(np.int64)
+
+
+def large_labels(size: int = 1200) -> Array:
+    return np.kron(np.random.default_rng(1).integers(0, 6, (size // 60, size // 60)), np.ones((60, 60), int))[None]
+
+
+def objects_at_the_top() -> Array:
+    mask = np.zeros((1, 2048, 1024), np.int64)
+    for index in range(20):
+        mask[0, 100:120, 40 * index : 40 * index + 20] = 1
+    return mask
+
+
+# What attacks made the first version pass, each in float32.
+FOUND: dict[str, tuple[Callable[[], Array], Callable[[Array], Array]]] = {
+    "an empty mask filled": (lambda: np.zeros((1, 64, 64), np.uint8), lambda x: x + 1),
+    "another class of bytes": (lambda: np.array([3], np.uint8), lambda x: x + 1),
+    "every one of 150 labels one higher": (lambda: scores(150).argmax(-1).astype(np.uint8), lambda x: x + 1),
+    "ids one higher": (lambda: np.arange(128)[None], lambda x: x + 1),
+    "bins of depth shifted": (
+        lambda: (np.mgrid[0:64, 0:64][0] // 4)[None].astype(np.uint8),
+        lambda x: np.roll(x, 1, 1),
+    ),
+    "a photograph one step brighter": (BYTES["uint8"], lambda x: np.minimum(x.astype(np.int32) + 1, 255)),
+    "rounded down": (BYTES["uint8"], lambda x: np.maximum(x.astype(np.int32) - 1, 0)),
+    "the last column zero": (large_labels, lambda x: put(x, (0, slice(None), -1), 7)),
+    "a row of another label": (large_labels, lambda x: put(x, (0, 400), 7)),
+    "an object grown by an element": (lambda: disc(20), lambda x: disc(21)),
+    "objects shifted far from the middle": (objects_at_the_top, lambda x: np.roll(x, 1, 2)),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_passed_under_attack_fails(name: str) -> None:
+    make, wrong = FOUND[name]
+    reference = make()
+    assert not judged(reference, wrong(reference), "float32").passed
+
+
+def test_one_label_at_a_near_tie_may_differ() -> None:
+    """Of 150 classes in a narrow type, and in floats: the type does not make them quantities."""
+    for dtype in (np.uint8, np.int16, np.int32, np.float32):
+        reference = scores(150).argmax(-1).astype(dtype)
+        assert judged(reference, put(reference, (0, 9, 9), 140), "float32").passed, dtype
+
+
+def test_a_constant_error_within_the_bound_is_no_shift() -> None:
+    ramp = np.broadcast_to(np.linspace(0, 1, 512, dtype=np.float32), (1, 512, 512)).copy()
+    assert judged(ramp, ramp + np.float32(1 / 512), "float16").passed
+
+
+def test_a_label_that_is_gone_is_told() -> None:
+    mask = np.zeros((1, 64, 64), np.int64)
+    mask[0, 30, 30] = 1
+    result = judged(mask, np.zeros_like(mask), "float32")
+    assert result.passed
+    assert "label 1 is gone (1 element)" in result.remarks[0]
+
+
 def test_labels_that_differ_are_counted() -> None:
     reference = LABELS["int64 labels"]()
     candidate = put(reference, (0, slice(None), slice(0, 4)), 99)
@@ -281,10 +349,10 @@ def test_labels_that_differ_are_counted() -> None:
 
 
 def test_a_mistake_is_named() -> None:
-    smooth = np.broadcast_to(np.linspace(0, 1, 256, dtype=np.float32)[:, None, None], (1, 256, 256, 3)).copy()
-    smooth += np.linspace(0, 0.1, 3, dtype=np.float32)
+    rows, columns = np.mgrid[0:256, 0:256] / 60
+    smooth = np.stack([0.3 * np.sin(rows) * np.cos(columns + c / 9) for c in range(3)], -1)[None].astype(np.float32)
     shifted = put(smooth, (0, slice(1, None)), smooth[0, :-1])
-    assert np.abs(shifted - smooth).max() < 1e-2  # within the bound of float16
+    assert np.abs(shifted - smooth).max() < 1e-2 * np.ptp(smooth)  # within the bound of float16
     result = judged(smooth, shifted, "float16")
     assert "nearer to the reference shifted by +1 along axis 1" in result.reason
     assert "channels in the order 2, 1, 0" in judged(image(), image()[..., ::-1], "float32").reason
@@ -293,11 +361,22 @@ def test_a_mistake_is_named() -> None:
 def test_scores_beside_coordinates() -> None:
     """A tensor of boxes in pixels and scores in [0, 1]: wrong scores are far within the range of the coordinates."""
     random = np.random.default_rng(0)
-    boxes = np.concatenate([random.uniform(0, 640, (1, 4, 400)), random.uniform(0, 0.05, (1, 6, 400))], 1)
-    reference = boxes.astype(np.float32)
-    lost = put(reference, (0, slice(4, None)), 0)
-    assert "element 4 along axis 1" in judged(reference, lost, "float32").reason
-    told = judged(reference, lost, "float16")
+    boxes = [random.uniform(0, 640, (1, 4, 400)), random.uniform(0, 0.9, (1, 6, 400)) ** 4]
+    reference = np.concatenate(boxes, 1).astype(np.float32)
+    wrong = {
+        "zeros": put(reference, (0, slice(4, None)), 0),
+        "other classes": put(reference, (0, slice(4, None)), np.roll(reference[0, 4:], 1, axis=0)),
+        "too high": put(reference, (0, slice(4, None)), reference[0, 4:] + 0.06),
+    }
+    for name, candidate in wrong.items():
+        assert not judged(reference, candidate, "float32").passed, name
+    assert "along axis 1" in judged(reference, wrong["too high"], "float32").reason
+    for name in ("zeros", "other classes"):
+        assert "along axis 1" in judged(reference, wrong[name], "float16").reason, name
+    rounded_by_float16 = reference.astype(np.float16).astype(np.float32)
+    assert judged(reference, rounded_by_float16, "float16").passed
+    faint = put(reference, (0, slice(4, None)), reference[0, 4:] * 0.1)
+    told = judged(faint, put(faint, (0, slice(4, None)), 0), "float16")
     assert told.passed
     assert "float16 cannot tell" in told.remarks[0]
     honest = judged(reference, reference * np.float32(1 + 1e-6), "float32")

@@ -80,11 +80,20 @@ class Scope:
         return self.written[name]
 
 
+# coremltools' passes change small constants, biases among them, in place.
+_CHANGED_IN_PLACE = 1 << 16
+
+
+def _writable(array: Array) -> Array:
+    """A copy of a small constant that is read-only, as those of files are."""
+    return array if array.flags.writeable or array.size > _CHANGED_IN_PLACE else array.copy()
+
+
 def constant(array: Array, name: str | None = None) -> Var:
     """A constant of the program that is being built."""
 
     keywords = {} if name is None else {"name": name}
-    value: Var = mb.const(val=narrowed(np.asarray(array)), **keywords)
+    value: Var = mb.const(val=_writable(narrowed(np.asarray(array))), **keywords)
     return value
 
 

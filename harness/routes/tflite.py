@@ -12,7 +12,7 @@ from harness.errors import ConversionError
 from harness.frontends.tflite.convert import convert_tflite
 from harness.frontends.tflite.graph import TFLiteGraph
 from harness.frontends.tflite.reader import parse_graph
-from harness.quiet import quiet_imports
+from harness.quiet import quiet_imports, quiet_native
 from harness.routes.base import Route
 from harness.routes.refusals import tflite_refusal
 from harness.runtimes.tensorflow import FrozenGraph
@@ -61,7 +61,7 @@ def tflite_bytes(source: Source) -> bytes:
     with quiet_imports():
         import tensorflow as tf
     try:
-        with quiet_imports():
+        with quiet_imports(), quiet_native():
             converter = tf.lite.TFLiteConverter.from_concrete_functions([source.function])
             content: bytes = converter.convert()
     except Exception as error:  # the converter raises whatever its passes do
