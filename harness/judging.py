@@ -23,6 +23,8 @@ FEW_VALUES = 32
 GRADUAL = 0.5
 # Labels lie in patches: at least this share of neighbours are equal, where there are more values than a few.
 PATCHES = 0.5
+# Neighbours of so many different values that mostly differ by less than a sixteenth of their count are steps.
+ORDERED_FROM = 8
 # Below so many elements not a single label may differ.
 SINGLE_LABEL_FROM = 100
 # A label of at least so many elements must keep half of them, and what it loses or gains is bounded by its own size:
@@ -166,7 +168,10 @@ def _neighbours(array: Array) -> tuple[bool, bool]:
     apart = np.abs(np.diff(shuffled))
     apart = apart[apart > 0]
     gradual = near.size and apart.size and float(np.median(near)) < GRADUAL * float(np.median(apart))
-    return bool(gradual), patches
+    # A flat photograph has hardly more than noise to differ by; labels next to each other are any two.
+    count = len(np.unique(values))
+    by_little = count >= ORDERED_FROM and float(np.mean(near <= max(1, count / 16))) > PATCHES
+    return bool(gradual or by_little), patches
 
 
 def _plane(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ import pytest
 from harness.errors import InputError
 from harness.judging import kind_of
 from harness.metrics import Comparison, compare
-from harness.photographs import photograph
+from harness.photographs import COLOR_PHOTOGRAPHS, GRAYSCALE_PHOTOGRAPHS, photograph
 from harness.tensors import TensorSpec
 from harness.tolerance import DEFAULT_TOLERANCE, Tolerance
 from harness.tolerance import KINDS as KINDS_OF_TOLERANCE
@@ -224,6 +224,13 @@ def test_the_battery_is_as_large_as_it_says() -> None:
 KINDS: list[tuple[str, Callable[[], Array], str]] = [
     ("a photograph of bytes", BYTES["uint8"], "steps"),
     ("a dark photograph of bytes", lambda: as_bytes(image(0.05)), "steps"),
+    *(
+        (f"{name}, {dtype}, {size}", lambda name=name, dtype=dtype, size=size: as_bytes(photograph(name, (size, size)))
+         .astype(dtype), "steps")
+        for name in (*COLOR_PHOTOGRAPHS, *GRAYSCALE_PHOTOGRAPHS)
+        for dtype in ("uint8", "int32")
+        for size in (64, 128, 192)
+    ),
     ("a photograph of int32", lambda: as_bytes(image()).astype(np.int32), "steps"),
     ("noise of bytes", lambda: np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3)).astype(np.uint8), "steps"),
     ("bins of depth", lambda: (np.mgrid[0:64, 0:64][0] // 4)[None].astype(np.int64), "steps"),
