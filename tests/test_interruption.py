@@ -36,7 +36,7 @@ def build():
     return keras.Model(image, keras.layers.Conv2D(3, 3, padding="same", activation="sigmoid", name="result")(image))
 """
 PIXELS = "[np.full((1, 16, 16, 3), 0.5, np.float32)]"
-IMPORTED = f"{WAIT}\nwait()\n"
+IMPORTED = f"{WAIT}\nwait()\nCASE = None\n"
 FAST = f"{CASE}\nCASE = ModelCase('fast', build, inputs=lambda: {PIXELS})\n"
 # Waits for its inputs until there is a file `go` beside it.
 SLOW = f"""{WAIT}{CASE}
