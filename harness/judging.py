@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness.likeness import mistaken_for
+from harness.likeness import longest_axes, mistaken_for
 from harness.tensors import Array
 from harness.tolerance import Kind, Tolerance
 
@@ -88,11 +88,12 @@ def judge(
     nearer to a known mistake than to the reference (turned, shifted by an element, channels swapped, another sign)
     fail too, however small the error.
     """
-    kind, because = kind_of(reference)
-    if tolerance.absolute is not None:
-        kind, because = "absolute", "the case gives an absolute tolerance"
     if name in tolerance.kinds:
         kind, because = tolerance.kinds[name], "the case says so"
+    elif tolerance.absolute is not None:
+        kind, because = "absolute", "the case gives an absolute tolerance"
+    else:
+        kind, because = kind_of(reference)
     pair = reference.astype(np.float64), candidate.astype(np.float64)
     judged = _JUDGES[kind](*pair, tolerance, precision)
     judged = replace(judged, kind=kind, because=f"{because}; {judged.because}" if judged.because else because)
@@ -176,8 +177,8 @@ def _neighbours(array: Array) -> tuple[bool, bool]:
 
 def _plane(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The two longest axes, where both are long enough for windows."""
-    longest = sorted(sorted(range(len(shape)), key=lambda axis: -shape[axis])[:2])
-    return tuple(longest) if len(longest) == 2 and min(shape[axis] for axis in longest) >= 2 * WINDOW else ()
+    longest = longest_axes(shape)
+    return longest if longest and min(shape[axis] for axis in longest) >= 2 * WINDOW else ()
 
 
 def _wrong_type(reference: Array, candidate: Array) -> str:

@@ -47,8 +47,7 @@ def axes_of(shape: tuple[int, ...], layout: str | None) -> tuple[tuple[int, ...]
         plane = tuple(sorted((layout.index("H"), layout.index("W"))))
         channels = layout.index("C") if "C" in layout else None
     else:
-        longest = sorted(range(len(shape)), key=lambda axis: -shape[axis])[:2]
-        plane = tuple(sorted(longest)) if len(longest) == 2 else ()
+        plane = longest_axes(shape)
         small = [axis for axis, size in enumerate(shape) if axis not in plane and 2 <= size <= _MOST_CHANNELS]
         channels = small[-1] if small else None
     if plane and min(shape[axis] for axis in plane) < 4:
@@ -56,6 +55,12 @@ def axes_of(shape: tuple[int, ...], layout: str | None) -> tuple[tuple[int, ...]
     if channels is not None and not 2 <= shape[channels] <= _MOST_CHANNELS:
         channels = None
     return plane, channels
+
+
+def longest_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The two longest axes in their order, which are taken for height and width; none of fewer than two."""
+    longest = sorted(range(len(shape)), key=lambda axis: -shape[axis])[:2]
+    return tuple(sorted(longest)) if len(longest) == 2 else ()
 
 
 def _about_the_error(reference: Float64Array, candidate: Float64Array, plane: tuple[int, ...]) -> tuple[slice, ...]:
